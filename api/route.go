@@ -1,0 +1,49 @@
+package api
+
+// Route sends requests of a host, path and methods to functions or revisions.
+type Route struct {
+	TypeMeta
+	Metadata Meta        `json:"metadata"`
+	Spec     RouteSpec   `json:"spec"`
+	Status   RouteStatus `json:"status,omitzero"`
+}
+
+// RouteSpec is what its author wants. Precedence: a host before none, an exact
+// host before a wildcard, literal segments before variables, an exact path
+// before a prefix, the longer prefix first; of two equal ones the older wins and
+// the other gets the condition Admitted=False.
+type RouteSpec struct {
+	Host       string        `json:"host,omitempty" doc:"Host name, *.example.com for one more label in front, or empty for any host."`
+	Path       string        `json:"path,omitempty" doc:"Exact path; {name} stands for one segment, {name...} at the end for the rest."`
+	Prefix     string        `json:"prefix,omitempty" doc:"Path prefix, by whole segments; instead of path."`
+	KeepPrefix bool          `json:"keepPrefix,omitempty" doc:"Pass the path on as it came instead of cutting the prefix."`
+	Methods    []string      `json:"methods,omitempty" doc:"Methods answered; all when empty. HEAD follows GET."`
+	Targets    []RouteTarget `json:"targets" doc:"Where requests go, by weight."`
+	CORS       *CORS         `json:"cors,omitempty" doc:"Cross-origin rules; without them no CORS header is added."`
+	Timeout    *Duration     `json:"timeout,omitempty" doc:"Overrides the function's timeout for this route."`
+}
+
+// RouteTarget is one weighted destination: a function (its newest ready
+// revision) or one revision.
+type RouteTarget struct {
+	Function string `json:"function,omitempty"`
+	Revision string `json:"revision,omitempty"`
+	Weight   *int   `json:"weight,omitempty" min:"0" max:"1000000" doc:"Share of the requests in proportion to all weights; 1 by default."`
+}
+
+// CORS are the cross-origin rules of a route.
+type CORS struct {
+	AllowOrigins     []string  `json:"allowOrigins,omitempty" doc:"Origins, or * for all."`
+	AllowMethods     []string  `json:"allowMethods,omitempty"`
+	AllowHeaders     []string  `json:"allowHeaders,omitempty"`
+	ExposeHeaders    []string  `json:"exposeHeaders,omitempty"`
+	AllowCredentials bool      `json:"allowCredentials,omitempty"`
+	MaxAge           *Duration `json:"maxAge,omitempty"`
+}
+
+// RouteStatus is what the reconciler found.
+type RouteStatus struct {
+	Conditions         Conditions `json:"conditions,omitempty"`
+	ObservedGeneration int64      `json:"observedGeneration,omitempty"`
+	URL                string     `json:"url,omitempty"`
+}

@@ -1,0 +1,352 @@
+package api
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+)
+
+// MaxName is the longest name of an object: one DNS label.
+const MaxName = 63
+
+// CheckName says why name is no DNS label, or returns "".
+func CheckName(name string) string {
+	switch {
+	case name == "":
+		return "a name is needed"
+	case len(name) > MaxName:
+		return fmt.Sprintf("%d characters are too many; a name has at most %d", len(name), MaxName)
+	}
+	for i := range len(name) {
+		c := name[i]
+		inner := i > 0 && i < len(name)-1
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' && inner {
+			continue
+		}
+		return fmt.Sprintf("%q is not a DNS label: lower-case letters, digits and, between them, hyphens", name)
+	}
+	return ""
+}
+
+// CheckSubdomain says why name is no DNS subdomain (labels joined by dots, at
+// most 253 characters, as Secrets and ConfigMaps are named), or returns "".
+func CheckSubdomain(name string) string {
+	if len(name) > 253 {
+		return "a name has at most 253 characters"
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if why := CheckName(label); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// CheckMeta checks what every object's metadata must satisfy.
+func CheckMeta(k Kind, m Meta) (errs []FieldError) {
+	check := CheckName
+	if k.Group == "" && k.Kind != "Namespace" {
+		check = CheckSubdomain
+	}
+	if m.Name != "" || m.GenerateName == "" {
+		if why := check(m.Name); why != "" {
+			errs = append(errs, FieldError{Path: "metadata.name", Message: why})
+		}
+	}
+	if k.Namespaced && m.Namespace != "" {
+		if why := CheckName(m.Namespace); why != "" {
+			errs = append(errs, FieldError{Path: "metadata.namespace", Message: why})
+		}
+	}
+	for key, v := range m.Labels {
+		if !labelKey(key) {
+			errs = append(errs, FieldError{Path: "metadata.labels", Message: fmt.Sprintf("%q is not a label key", key)})
+		}
+		if !labelValue(v) {
+			errs = append(errs, FieldError{Path: "metadata.labels." + key, Message: fmt.Sprintf("%q is not a label value: at most 63 letters, digits, '-', '_' and '.'", v)})
+		}
+	}
+	return errs
+}
+
+func labelKey(s string) bool {
+	prefix, name, found := strings.Cut(s, "/")
+	if !found {
+		return s != "" && labelValue(s)
+	}
+	return name != "" && labelValue(name) && CheckSubdomain(prefix) == ""
+}
+
+func labelValue(s string) bool {
+	if len(s) > 63 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !alnum && (i == 0 || i == len(s)-1 || c != '-' && c != '_' && c != '.') {
+			return false
+		}
+	}
+	return true
+}
+
+func validateFunction(obj any) (errs []FieldError) {
+	f := obj.(*Function)
+	if len(f.Metadata.Name) > MaxName-8 {
+		errs = append(errs, FieldError{Path: "metadata.name", Message: fmt.Sprintf("a function's name has at most %d characters, because its revisions add a number", MaxName-8)})
+	}
+	s := f.Spec
+	errs = append(errs, validateSource(s.Source)...)
+	errs = append(errs, validateEnv("spec.env", s.Env)...)
+	if s.Scale.Max > 0 && s.Scale.Min > s.Scale.Max {
+		errs = append(errs, FieldError{Path: "spec.scale.min", Message: fmt.Sprintf("%d is more than spec.scale.max (%d)", s.Scale.Min, s.Scale.Max)})
+	}
+	if s.Timeout != nil && s.Timeout.Duration <= 0 {
+		errs = append(errs, FieldError{Path: "spec.timeout", Message: "must be more than 0"})
+	}
+	if len(s.Command) > 0 && s.Runtime != "" && s.Runtime != RuntimeCommand {
+		errs = append(errs, FieldError{Path: "spec.command", Message: "only the command runtime takes a command", Hint: "set runtime: command, or remove it"})
+	}
+	for _, q := range []struct {
+		path string
+		v    Quantity
+	}{{"spec.limits.memory", s.Limits.Memory}, {"spec.limits.disk", s.Limits.Disk}} {
+		if b := q.v.Bytes(1 << 20); b < 1<<20 {
+			errs = append(errs, FieldError{Path: q.path, Message: fmt.Sprintf("%s is less than 1Mi", q.v), Hint: "such as 128Mi"})
+		}
+	}
+	if m, _ := s.Limits.CPU.Milli(); s.Limits.CPU != "" && m < 10 {
+		errs = append(errs, FieldError{Path: "spec.limits.cpu", Message: fmt.Sprintf("%s is less than 10m", s.Limits.CPU), Hint: "such as 500m"})
+	}
+	return errs
+}
+
+func validateSource(s Source) (errs []FieldError) {
+	n := 0
+	for _, set := range []bool{s.Inline != "", len(s.Files) > 0, s.Archive != nil, s.Folder != ""} {
+		if set {
+			n++
+		}
+	}
+	if n != 1 {
+		errs = append(errs, FieldError{Path: "spec.source", Message: fmt.Sprintf("exactly one of inline, files, archive, folder is needed; %d are given", n)})
+	}
+	for p := range s.Files {
+		if !SafePath(p) {
+			errs = append(errs, FieldError{Path: "spec.source.files", Message: fmt.Sprintf("%q leaves the source folder", p), Hint: "use relative paths without .."})
+		}
+	}
+	if a := s.Archive; a != nil {
+		if (a.URL == "") == (a.Blob == "") {
+			errs = append(errs, FieldError{Path: "spec.source.archive", Message: "exactly one of url and blob is needed"})
+		}
+		if a.URL != "" && a.Checksum == nil {
+			errs = append(errs, FieldError{Path: "spec.source.archive.checksum", Message: "is needed with url", Hint: "sha256sum FILE prints it"})
+		}
+		if a.Checksum != nil && !hexDigest.MatchString(a.Checksum.Sum) {
+			errs = append(errs, FieldError{Path: "spec.source.archive.checksum.sum", Message: "is not a sha256 sum of 64 hexadecimal digits"})
+		}
+		if a.Blob != "" && !CheckDigest(a.Blob) {
+			errs = append(errs, FieldError{Path: "spec.source.archive.blob", Message: fmt.Sprintf("%q is not a digest such as sha256:…", a.Blob)})
+		}
+	}
+	return errs
+}
+
+var (
+	hexDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	envName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
+	method    = regexp.MustCompile(`^[A-Z]{1,20}$`)
+)
+
+// CheckDigest reports whether s is sha256: and 64 hexadecimal digits.
+func CheckDigest(s string) bool {
+	sum, ok := strings.CutPrefix(s, "sha256:")
+	return ok && hexDigest.MatchString(sum)
+}
+
+// SafePath reports whether p, a slash-separated path, is relative, clean and
+// stays inside the folder it is joined to.
+func SafePath(p string) bool {
+	if p == "" || strings.ContainsAny(p, "\x00\\") || path.IsAbs(p) {
+		return false
+	}
+	c := path.Clean(p)
+	return c != "." && c != ".." && !strings.HasPrefix(c, "../")
+}
+
+func validateEnv(at string, env []EnvVar) (errs []FieldError) {
+	seen := map[string]bool{}
+	for i, e := range env {
+		p := fmt.Sprintf("%s[%d]", at, i)
+		if !envName.MatchString(e.Name) {
+			errs = append(errs, FieldError{Path: p + ".name", Message: fmt.Sprintf("%q is not a variable name", e.Name)})
+		}
+		if seen[e.Name] {
+			errs = append(errs, FieldError{Path: p + ".name", Message: fmt.Sprintf("%q is given twice", e.Name)})
+		}
+		seen[e.Name] = true
+		if v := e.ValueFrom; v != nil {
+			if e.Value != "" {
+				errs = append(errs, FieldError{Path: p, Message: "has both value and valueFrom"})
+			}
+			if (v.SecretKeyRef == nil) == (v.ConfigMapKeyRef == nil) {
+				errs = append(errs, FieldError{Path: p + ".valueFrom", Message: "exactly one of secretKeyRef and configMapKeyRef is needed"})
+			}
+		}
+	}
+	return errs
+}
+
+func validateRevision(obj any) (errs []FieldError) {
+	r := obj.(*Revision)
+	if r.Spec.Function == "" {
+		errs = append(errs, FieldError{Path: "spec.function", Message: "is needed"})
+	}
+	if !CheckDigest(r.Spec.Artifact) {
+		errs = append(errs, FieldError{Path: "spec.artifact", Message: fmt.Sprintf("%q is not a digest such as sha256:…", r.Spec.Artifact)})
+	}
+	return errs
+}
+
+func validateRuntime(obj any) (errs []FieldError) {
+	s := obj.(*Runtime).Spec
+	if s.Base == "" && len(s.Command) == 0 {
+		errs = append(errs, FieldError{Path: "spec", Message: "a base or a command is needed"})
+	}
+	if s.Base == "" && s.Protocol == "" {
+		errs = append(errs, FieldError{Path: "spec.protocol", Message: "is needed with a command", Hint: "one of hearth, http, fission/v1, fission/v2, fission/v3"})
+	}
+	if p := s.Pool; p != nil && p.Size != nil && p.Max != nil && *p.Size > *p.Max {
+		errs = append(errs, FieldError{Path: "spec.pool.size", Message: fmt.Sprintf("%d is more than spec.pool.max (%d)", *p.Size, *p.Max)})
+	}
+	return append(errs, validateEnv("spec.env", s.Env)...)
+}
+
+func validateRoute(obj any) (errs []FieldError) {
+	s := obj.(*Route).Spec
+	if why := checkHost(s.Host); why != "" {
+		errs = append(errs, FieldError{Path: "spec.host", Message: why})
+	}
+	switch {
+	case (s.Path == "") == (s.Prefix == ""):
+		errs = append(errs, FieldError{Path: "spec", Message: "exactly one of path and prefix is needed"})
+	case s.Path != "":
+		if why := checkPattern(s.Path); why != "" {
+			errs = append(errs, FieldError{Path: "spec.path", Message: why})
+		}
+	default:
+		if why := checkPattern(s.Prefix); why != "" {
+			errs = append(errs, FieldError{Path: "spec.prefix", Message: why})
+		}
+	}
+	for i, m := range s.Methods {
+		if !method.MatchString(m) {
+			errs = append(errs, FieldError{Path: fmt.Sprintf("spec.methods[%d]", i), Message: fmt.Sprintf("%q is not a method such as GET", m)})
+		}
+	}
+	if len(s.Targets) == 0 {
+		errs = append(errs, FieldError{Path: "spec.targets", Message: "at least one is needed"})
+	}
+	total := 0
+	for i, t := range s.Targets {
+		if (t.Function == "") == (t.Revision == "") {
+			errs = append(errs, FieldError{Path: fmt.Sprintf("spec.targets[%d]", i), Message: "exactly one of function and revision is needed"})
+		}
+		if t.Weight == nil {
+			total++
+		} else {
+			total += *t.Weight
+		}
+	}
+	if len(s.Targets) > 0 && total == 0 {
+		errs = append(errs, FieldError{Path: "spec.targets", Message: "all weights are 0"})
+	}
+	if c := s.CORS; c != nil && c.AllowCredentials {
+		for _, o := range c.AllowOrigins {
+			if o == "*" {
+				errs = append(errs, FieldError{Path: "spec.cors", Message: "allowCredentials does not go with the origin *"})
+			}
+		}
+	}
+	return errs
+}
+
+func checkHost(h string) string {
+	if h == "" {
+		return ""
+	}
+	if why := CheckSubdomain(strings.TrimPrefix(h, "*.")); why != "" {
+		return fmt.Sprintf("%q is not a host name such as api.example.com or *.example.com", h)
+	}
+	return ""
+}
+
+// checkPattern says why p is no path pattern, or returns "".
+func checkPattern(p string) string {
+	if !strings.HasPrefix(p, "/") {
+		return fmt.Sprintf("%q must start with /", p)
+	}
+	if strings.HasPrefix(p, "/~") {
+		return "paths below /~ are the gateway's own"
+	}
+	seen := map[string]bool{}
+	segments := strings.Split(p[1:], "/")
+	for i, s := range segments {
+		if s == "." || s == ".." || s == "" && i < len(segments)-1 {
+			return fmt.Sprintf("%q has an empty or a dot segment", p)
+		}
+		if !strings.ContainsAny(s, "{}") {
+			continue
+		}
+		name, ok := strings.CutPrefix(s, "{")
+		name, ok2 := strings.CutSuffix(name, "}")
+		rest := strings.HasSuffix(name, "...")
+		name = strings.TrimSuffix(name, "...")
+		if !ok || !ok2 || name == "" || strings.ContainsAny(name, "{}") || rest && i < len(segments)-1 {
+			return fmt.Sprintf("%q: a variable is a whole segment {name}, or {name...} at the end", s)
+		}
+		if seen[name] {
+			return fmt.Sprintf("variable %q is used twice", name)
+		}
+		seen[name] = true
+	}
+	return ""
+}
+
+func validateSecret(obj any) (errs []FieldError) {
+	s := obj.(*Secret)
+	for k := range s.Data {
+		errs = append(errs, checkKey("data", k)...)
+	}
+	for k := range s.StringData {
+		errs = append(errs, checkKey("stringData", k)...)
+	}
+	return errs
+}
+
+func validateConfigMap(obj any) (errs []FieldError) {
+	c := obj.(*ConfigMap)
+	for k := range c.Data {
+		errs = append(errs, checkKey("data", k)...)
+	}
+	for k := range c.BinaryData {
+		errs = append(errs, checkKey("binaryData", k)...)
+	}
+	return errs
+}
+
+// checkKey guards keys, because they become file names.
+func checkKey(field, k string) []FieldError {
+	ok := k != "" && len(k) <= 253 && k != "." && k != ".."
+	for i := range len(k) {
+		c := k[i]
+		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.')
+	}
+	if ok {
+		return nil
+	}
+	return []FieldError{{Path: field, Message: fmt.Sprintf("%q is not a key: letters, digits, '-', '_' and '.'", k)}}
+}
