@@ -8,8 +8,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
@@ -20,14 +22,14 @@ import (
 // for durable drivers, loss of power.
 //
 // Errors are *api.Error: CodeNotFound, CodeExists, CodeConflict, CodeGone,
-// CodeDisk. A context that ends makes a method return ctx.Err(); whether a write
+// CodeDisk, and CodeNotReady once the store is closed. A context that ends makes a method return ctx.Err(); whether a write
 // then happened is unknown, and no write is half done.
 type Store interface {
 	// Get returns the newest record of key, or CodeNotFound.
 	Get(ctx context.Context, key Key) (Record, error)
 
-	// List returns the records selected by q in order of namespace and name,
-	// all as of one revision, which it returns with them.
+	// List returns the records selected by q in order of resource, namespace
+	// and name (by bytes), all as of one revision, which it returns with them.
 	List(ctx context.Context, q Query) (List, error)
 
 	// Apply writes value under key if the record's revision still is expect:
@@ -43,13 +45,15 @@ type Store interface {
 
 	// Watch yields every change of the records selected by q after revision
 	// after, in order, each once; it blocks while there is none and ends when
-	// ctx does (without an error) or when the consumer stops. If the history
-	// after that revision is no longer kept it yields one CodeGone error and
-	// ends: list again. A consumer that is slower than the history is kept also
+	// ctx does (without an error), when the store is closed, or when the
+	// consumer stops. If the history after that revision is no longer kept, or
+	// the store never reached it, it yields one CodeGone error and ends: list
+	// again. A consumer that is slower than the history is kept also
 	// gets CodeGone; it never slows writers down.
 	Watch(ctx context.Context, q Query, after int64) iter.Seq2[Event, error]
 
-	// Close ends all watches and releases what the store holds.
+	// Close ends all watches and releases what the store holds. Closing twice
+	// is no error.
 	Close() error
 }
 
@@ -80,7 +84,8 @@ type Query struct {
 	Limit     int    // List only: at most this many; 0: all
 	After     Key    // List only: continue behind this key
 	// At, for List with After: the revision of the first page. Drivers that
-	// cannot read the past answer with the present; keys still come once each.
+	// cannot read the past answer with the present; keys still come once each,
+	// and the page's revision is At, so that a watch from it misses nothing.
 	At int64
 	// Marks, for Watch: an EventMark at least this often while there is no
 	// change, and one when the watch has caught up with the present. 0: none.
@@ -109,7 +114,7 @@ const (
 	EventMark                        // no change: everything up to Revision was delivered
 )
 
-// Event is one change.
+// Event is one change. Its record's revision is that of the change.
 type Event struct {
 	Type   EventType
 	Record Record // of an EventMark only Revision is set
@@ -117,7 +122,45 @@ type Event struct {
 	Created bool
 }
 
+// Compare orders keys by resource, namespace and name, the order of lists.
+func Compare(a, b Key) int {
+	return cmp.Or(strings.Compare(a.Resource, b.Resource), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+}
+
 // NotFound is the error for a missing key.
 func NotFound(k Key) *api.Error {
 	return api.Errorf(api.CodeNotFound, "%s %q not found", k.Resource, k.Name)
+}
+
+// Exists is the error for a key that is taken.
+func Exists(k Key) *api.Error {
+	return api.Errorf(api.CodeExists, "%s %q already exists", k.Resource, k.Name)
+}
+
+// Conflict is the error for a record that has another revision than expected.
+func Conflict(k Key, expect, is int64) *api.Error {
+	return api.Errorf(api.CodeConflict, "%s %q was changed meanwhile: expected revision %d, it has %d", k.Resource, k.Name, expect, is)
+}
+
+// Gone is the error for a watch from a revision whose history is not kept.
+func Gone(after, oldest, newest int64) *api.Error {
+	return api.Errorf(api.CodeGone, "no history after revision %d: kept is %d to %d", after, oldest, newest)
+}
+
+// Closed is the error of every method of a closed store.
+func Closed() *api.Error { return api.Errorf(api.CodeNotReady, "the store is closed") }
+
+// Check compares the revision a record has (0: there is none) with the one a
+// write expects and returns the error the contract names, or nil.
+func Check(k Key, expect, is int64) error {
+	switch {
+	case expect == is && is != 0, expect == New && is == 0:
+		return nil
+	case is == 0:
+		return NotFound(k)
+	case expect == New:
+		return Exists(k)
+	default:
+		return Conflict(k, expect, is)
+	}
 }
