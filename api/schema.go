@@ -1,0 +1,220 @@
+package api
+
+import (
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// Schema is the kind's JSON Schema (draft 2020-12), made from its Go type: json
+// gives the names, doc the descriptions, enum, min and max the bounds; a field
+// without omitempty or omitzero is required. Lists that are merged by a key
+// carry x-kubernetes-list-type and x-kubernetes-list-map-keys. The map is the
+// caller's.
+func (k Kind) Schema() map[string]any {
+	s := schemaOf(reflect.TypeOf(k.New()))
+	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	s["title"] = k.Kind
+	s["description"] = k.Doc
+	props := s["properties"].(map[string]any)
+	props["apiVersion"].(map[string]any)["enum"] = []any{k.APIVersion()}
+	props["kind"].(map[string]any)["enum"] = []any{k.Kind}
+	return s
+}
+
+// class is how a Go type looks in JSON.
+type class int
+
+const (
+	classAny class = iota
+	classObject
+	classMap
+	classList
+	classString
+	classBool
+	classInt
+	classNumber
+	classTime
+	classDuration
+	classQuantity
+	classBytes
+)
+
+// words is how an error names what a class wants.
+func (c class) words() string {
+	return [...]string{
+		"anything", "an object", "an object", "a list", "a string", "true or false", "a whole number", "a number",
+		"a time such as 2026-01-02T15:04:05Z", "a duration such as 30s or 2m", "a quantity such as 128Mi or 500m", "text in base64",
+	}[c]
+}
+
+func deref(t reflect.Type) reflect.Type {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t
+}
+
+func classOf(t reflect.Type) class {
+	switch t {
+	case reflect.TypeFor[Time]():
+		return classTime
+	case reflect.TypeFor[Duration]():
+		return classDuration
+	case reflect.TypeFor[Quantity]():
+		return classQuantity
+	case reflect.TypeFor[[]byte]():
+		return classBytes
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		return classObject
+	case reflect.Map:
+		return classMap
+	case reflect.Slice, reflect.Array:
+		return classList
+	case reflect.String:
+		return classString
+	case reflect.Bool:
+		return classBool
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return classInt
+	case reflect.Float32, reflect.Float64:
+		return classNumber
+	default:
+		return classAny
+	}
+}
+
+// field is one JSON field of a struct.
+type field struct {
+	name     string
+	typ      reflect.Type // without pointers
+	doc      string
+	required bool
+	enum     []string
+	min, max *int64
+}
+
+// fieldsOf lists the JSON fields of struct t, those of embedded structs included.
+func fieldsOf(t reflect.Type) []field {
+	out := make([]field, 0, t.NumField())
+	for i := range t.NumField() {
+		f := t.Field(i)
+		tag := f.Tag.Get("json")
+		if f.Anonymous && tag == "" {
+			out = append(out, fieldsOf(deref(f.Type))...)
+			continue
+		}
+		name, rest, _ := strings.Cut(tag, ",")
+		if !f.IsExported() || name == "-" {
+			continue
+		}
+		if name == "" {
+			name = f.Name
+		}
+		fd := field{
+			name: name, typ: deref(f.Type), doc: f.Tag.Get("doc"),
+			required: !strings.Contains(rest, "omitempty") && !strings.Contains(rest, "omitzero"),
+			min:      bound(f.Tag.Get("min")), max: bound(f.Tag.Get("max")),
+		}
+		if e := f.Tag.Get("enum"); e != "" {
+			fd.enum = strings.Split(e, ",")
+		}
+		out = append(out, fd)
+	}
+	return out
+}
+
+func bound(s string) *int64 {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return nil
+	}
+	return &n
+}
+
+func schemaOf(t reflect.Type) map[string]any {
+	t = deref(t)
+	switch c := classOf(t); c {
+	case classObject:
+		props, required := map[string]any{}, []any{}
+		for _, f := range fieldsOf(t) {
+			props[f.name] = f.schema()
+			if f.required {
+				required = append(required, f.name)
+			}
+		}
+		s := map[string]any{"type": "object", "properties": props, "additionalProperties": false}
+		if len(required) > 0 {
+			s["required"] = required
+		}
+		return s
+	case classMap:
+		return map[string]any{"type": "object", "additionalProperties": schemaOf(t.Elem())}
+	case classList:
+		s := map[string]any{"type": "array", "items": schemaOf(t.Elem())}
+		if key := listKey(t.Elem()); key != "" {
+			s["x-kubernetes-list-type"] = "map"
+			s["x-kubernetes-list-map-keys"] = []any{key}
+		} else {
+			s["x-kubernetes-list-type"] = "atomic"
+		}
+		return s
+	case classString:
+		return map[string]any{"type": "string"}
+	case classBool:
+		return map[string]any{"type": "boolean"}
+	case classInt:
+		return map[string]any{"type": "integer", "format": "int64"}
+	case classNumber:
+		return map[string]any{"type": "number"}
+	case classTime:
+		return map[string]any{"type": "string", "format": "date-time"}
+	case classDuration, classQuantity:
+		return map[string]any{"type": []any{"string", "number"}}
+	case classBytes:
+		return map[string]any{"type": "string", "format": "byte", "contentEncoding": "base64"}
+	default:
+		return map[string]any{}
+	}
+}
+
+func (f field) schema() map[string]any {
+	s := schemaOf(f.typ)
+	if f.doc != "" {
+		s["description"] = f.doc
+	}
+	if f.name == "finalizers" {
+		s["x-kubernetes-list-type"] = "set"
+	}
+	if f.enum != nil {
+		vs := make([]any, len(f.enum))
+		for i, e := range f.enum {
+			vs[i] = e
+		}
+		s["enum"] = vs
+	}
+	if f.min != nil {
+		s["minimum"] = *f.min
+	}
+	if f.max != nil {
+		s["maximum"] = *f.max
+	}
+	return s
+}
+
+// listKey is the field that tells items of a list of t apart when appliers
+// merge it; "" for lists that are replaced as a whole.
+func listKey(t reflect.Type) string {
+	switch deref(t) {
+	case reflect.TypeFor[EnvVar]():
+		return "name"
+	case reflect.TypeFor[Condition]():
+		return "type"
+	case reflect.TypeFor[OwnerReference]():
+		return "uid"
+	}
+	return ""
+}
