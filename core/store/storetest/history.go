@@ -77,7 +77,7 @@ func testSlowWatch(t *testing.T, s store.Store, keep int) {
 		at = e.Record.Revision
 		if !wrote {
 			wrote = true
-			r = churn(t, s, r, 20*keep+2000) // the consumer is busy
+			r = churn(t, s, r, 20*keep+200) // the consumer is busy
 		}
 	}
 	wantCode(t, "slow watch", gone, api.CodeGone)

@@ -1,0 +1,3 @@
+package sql_test
+
+func child() bool { return false }
