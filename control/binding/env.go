@@ -1,0 +1,128 @@
+package binding
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/engine"
+)
+
+// env resolves variables: envFrom in its order, then env, later ones winning.
+func (in reader) env(ctx context.Context, env []api.EnvVar, from []api.EnvSource) (map[string]string, error) {
+	out := make(map[string]string, len(env))
+	for _, f := range from {
+		ref, kind := f.SecretRef, "Secret"
+		if ref == nil {
+			ref, kind = f.ConfigMapRef, "ConfigMap"
+		}
+		if ref == nil {
+			continue
+		}
+		data, ok, err := in.data(ctx, kind, ref.Name)
+		if err != nil {
+			return nil, err
+		}
+		if !ok && !ref.Optional {
+			return nil, missing(kind, in.ns, ref.Name, "")
+		}
+		for k, v := range data {
+			// As in Kubernetes, a key that is no variable's name is passed over.
+			if name := f.Prefix + k; variable(name) && !strings.Contains(string(v), "\x00") {
+				out[name] = string(v)
+			}
+		}
+	}
+	for _, e := range env {
+		if e.ValueFrom == nil {
+			out[e.Name] = e.Value
+			continue
+		}
+		ref, kind := e.ValueFrom.SecretKeyRef, "Secret"
+		if ref == nil {
+			ref, kind = e.ValueFrom.ConfigMapKeyRef, "ConfigMap"
+		}
+		if ref == nil {
+			continue
+		}
+		data, ok, err := in.data(ctx, kind, ref.Name)
+		if err != nil {
+			return nil, err
+		}
+		v, has := data[ref.Key]
+		switch {
+		case has && strings.Contains(string(v), "\x00"):
+			return nil, api.Errorf(api.CodeStartFailed, "key %q of %s %q cannot be an environment variable: it has a zero byte", ref.Key, kind, ref.Name).
+				WithHint("show it as a file instead: spec.secrets or spec.config")
+		case has:
+			out[e.Name] = string(v)
+		case ref.Optional:
+		case !ok:
+			return nil, missing(kind, in.ns, ref.Name, "")
+		default:
+			return nil, missing(kind, in.ns, ref.Name, ref.Key)
+		}
+	}
+	return out, nil
+}
+
+func variable(name string) bool {
+	for i, c := range name {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_'
+		if !letter && (i == 0 || c != '.' && c != '-' && (c < '0' || c > '9')) {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// files are secrets and config as files, in order of their paths.
+func (in reader) files(ctx context.Context, secrets, config []string) ([]engine.File, error) {
+	var out []engine.File
+	for _, g := range []struct {
+		kind, folder string
+		names        []string
+	}{{"Secret", "/secrets/", secrets}, {"ConfigMap", "/configs/", config}} {
+		for _, name := range g.names {
+			data, ok, err := in.data(ctx, g.kind, name)
+			if err != nil {
+				return nil, err
+			}
+			if !ok {
+				return nil, missing(g.kind, in.ns, name, "")
+			}
+			for _, k := range slices.Sorted(maps.Keys(data)) {
+				out = append(out, engine.File{Path: g.folder + in.ns + "/" + name + "/" + k, Data: data[k]})
+			}
+		}
+	}
+	return out, nil
+}
+
+// data reads all keys of a Secret or ConfigMap; false when there is no such
+// object in the namespace.
+func (in reader) data(ctx context.Context, kind, name string) (map[string][]byte, bool, error) {
+	if kind == "Secret" {
+		var s api.Secret
+		ok, err := in.get(ctx, api.Secrets, name, &s)
+		for k, v := range s.StringData { // admission moves it; an import may not have
+			if s.Data == nil {
+				s.Data = map[string][]byte{}
+			}
+			s.Data[k] = []byte(v)
+		}
+		return s.Data, ok, err
+	}
+	var c api.ConfigMap
+	ok, err := in.get(ctx, api.ConfigMaps, name, &c)
+	data := c.BinaryData
+	if data == nil {
+		data = make(map[string][]byte, len(c.Data))
+	}
+	for k, v := range c.Data {
+		data[k] = []byte(v)
+	}
+	return data, ok, err
+}

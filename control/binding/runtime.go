@@ -1,0 +1,95 @@
+package binding
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/engine"
+)
+
+// fissionPort is what Fission's environments listen on.
+const fissionPort = 8888
+
+// resolved is a runtime with its network, which belongs to the instance.
+type resolved struct {
+	engine.Runtime
+	network string
+}
+
+// runtime resolves a name: the Runtime of the namespace, else a built-in.
+func (in reader) runtime(ctx context.Context, name string) (resolved, error) {
+	if name == "" {
+		return resolved{}, nil // Check before a build has found it
+	}
+	var obj api.Runtime
+	ok, err := in.get(ctx, api.Runtimes, name, &obj)
+	if err != nil {
+		return resolved{}, err
+	}
+	protocol := builtIn(name)
+	if !ok && protocol == "" {
+		return resolved{}, noRuntime(in.ns, name)
+	}
+	if !ok {
+		return resolved{Runtime: engine.Runtime{Name: name, Shared: true, Base: name, Protocol: protocol, PoolSize: -1}}, nil
+	}
+	s := obj.Spec
+	rt := engine.Runtime{
+		Name: name, Base: s.Base, Protocol: or(s.Protocol, builtIn(s.Base)), Command: s.Command, Folder: s.Folder, Port: s.Port,
+		PoolSize: -1, StartTime: s.StartTimeout.Or(0),
+	}
+	if rt.Base == "" && builtIn(name) != "" && len(s.Command) == 0 {
+		rt.Base, rt.Protocol = name, or(s.Protocol, protocol)
+	}
+	if rt.Port == 0 && strings.HasPrefix(rt.Protocol, "fission/") {
+		rt.Port = fissionPort
+	}
+	if p := s.Pool; p != nil {
+		if p.Size != nil {
+			rt.PoolSize = *p.Size
+		}
+		if p.Max != nil {
+			rt.PoolMax = *p.Max
+		}
+	}
+	if rt.Env, err = in.env(ctx, s.Env, nil); err != nil {
+		return resolved{}, err
+	}
+	return resolved{Runtime: rt, network: s.Network}, nil
+}
+
+// builtIn is the protocol of a built-in runtime, or "" for other names.
+func builtIn(name string) string {
+	switch name {
+	case api.RuntimeNode, api.RuntimePython:
+		return api.ProtocolHearth
+	case api.RuntimeGo, api.RuntimeCommand:
+		return api.ProtocolHTTP
+	}
+	return ""
+}
+
+func noRuntime(ns, name string) error {
+	names := []string{api.RuntimeNode, api.RuntimePython, api.RuntimeGo, api.RuntimeCommand}
+	hint := "hearth get runtimes -n " + ns + " lists those of the namespace; built in are " + strings.Join(names, ", ")
+	if near := api.Nearest(name, names); near != "" && !slices.Contains(names, name) {
+		hint = "did you mean " + near + "? " + hint
+	}
+	return api.Errorf(api.CodeNoRuntime, "runtime %q is not there", name).WithHint("%s", hint)
+}
+
+// network is the instance's network: the function's wish, the runtime's, or
+// private where two instances would ask for the same port, host elsewhere.
+func network(wish string, rt resolved) string {
+	switch {
+	case wish != "":
+		return wish
+	case rt.network != "":
+		return rt.network
+	case rt.Port != 0:
+		return "private"
+	}
+	return "host"
+}
