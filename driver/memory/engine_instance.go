@@ -106,7 +106,7 @@ func (in *instance) discard() {
 }
 
 func (in *instance) serve() {
-	go in.srv.Serve(listener{in})
+	go in.srv.Serve(&listener{in: in, closed: make(chan struct{})})
 	if d := in.prog.LiveTime; d > 0 {
 		in.mu.Lock()
 		if !in.ending {
@@ -238,19 +238,29 @@ func (in *instance) print(stream, request, text string) {
 }
 
 // listener gives the server what Dial offers.
-type listener struct{ in *instance }
+type listener struct {
+	in     *instance
+	once   sync.Once
+	closed chan struct{}
+}
 
-func (l listener) Accept() (net.Conn, error) {
+func (l *listener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.in.accept:
 		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
 	case <-l.in.over:
 		return nil, net.ErrClosed
 	}
 }
 
-func (l listener) Close() error   { return nil } // the instance ends by end
-func (l listener) Addr() net.Addr { return addr(l.in.id) }
+func (l *listener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *listener) Addr() net.Addr { return addr(l.in.id) }
 
 // conn forgets itself when closed.
 type conn struct {

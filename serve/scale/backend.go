@@ -1,0 +1,332 @@
+package scale
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hearth-run/hearth/api"
+)
+
+// backend is what runs of one revision. Its lock is the only one on the way of
+// a call to a free slot.
+//
+// While the lock is free: waiters exist only if no instance has a free slot;
+// no instance has more calls in flight than concurrency; ready, starting and
+// leaving together are at most max.
+type backend struct {
+	s    *Scaler
+	key  string
+	rev  *api.Revision
+	turn turn // under the starter's lock
+
+	concurrency, min, max, limit int
+	idle                         time.Duration
+
+	mu       sync.Mutex
+	free     stack
+	queue    queue
+	all      []*instance // not yet ended
+	ready    int         // of all: taking calls
+	busy     int         // calls in flight
+	starting int         // starts asked for or under way
+	back     backoff
+
+	kept    bool // holds min
+	retired bool // drains
+	cut     bool // closed by force: no more starts
+	dropped bool // no longer in the scaler's map
+	active  bool // in the scaler's active set
+
+	ctx    context.Context // of the starts; nil until the first
+	cancel context.CancelFunc
+
+	counts Counts
+}
+
+func newBackend(s *Scaler, key string, rev *api.Revision) *backend {
+	sp := rev.Spec
+	b := &backend{s: s, key: key, rev: rev, concurrency: sp.Concurrency, min: sp.Scale.Min, max: sp.Scale.Max}
+	if b.concurrency <= 0 {
+		b.concurrency = api.DefaultConcurrency
+	}
+	if b.max <= 0 {
+		b.max = max(api.DefaultMaxScale, b.min)
+	}
+	b.min = min(b.min, b.max)
+	b.idle = sp.Scale.Idle.Or(api.DefaultIdle)
+	b.limit = s.cfg.QueueLimit
+	if b.limit <= 0 {
+		b.limit = max(1000, 10*b.concurrency*b.max)
+	}
+	return b
+}
+
+// take gives a free slot's instance, or nil; mu is held.
+func (b *backend) take() *instance {
+	for {
+		in := b.free.top
+		if in == nil {
+			return nil
+		}
+		select {
+		case <-in.done: // its goroutine will say so in a moment
+			b.free.remove(in)
+			continue
+		default:
+		}
+		in.busy++
+		b.busy++
+		if in.busy == b.concurrency {
+			b.free.remove(in)
+		}
+		return in
+	}
+}
+
+// release gives a slot back; false when there was none to give.
+func (b *backend) release(in *instance, broken bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if in.busy == 0 {
+		return false
+	}
+	in.busy--
+	b.busy--
+	if in.busy == 0 {
+		in.used = time.Now()
+	}
+	if in.state == taking && !broken {
+		b.free.push(in)
+		if b.queue.n == 0 && !b.retired {
+			return true
+		}
+	}
+	now := time.Now()
+	if in.state == taking && broken {
+		b.count(in, now)
+		b.leave(in)
+	}
+	if in.state == leaving && in.busy == 0 {
+		in.halt()
+	}
+	b.settle(now)
+	return true
+}
+
+// enqueue makes a waiter, unless there is a slot or a reason against; mu is held.
+func (b *backend) enqueue(now time.Time) (*waiter, *instance, error) {
+	if b.s.closed.Load() {
+		return nil, nil, errClosing()
+	}
+	if b.queue.n == 0 {
+		if in := b.take(); in != nil {
+			return nil, in, nil
+		}
+	}
+	if b.ready == 0 && b.starting == 0 && b.back.blocked(now) {
+		b.counts.Refused++
+		return nil, nil, b.back.answer(now)
+	}
+	if b.queue.n >= b.limit {
+		b.counts.Refused++
+		return nil, nil, b.tooMany()
+	}
+	w := &waiter{since: now, answer: make(chan grant, 1)}
+	b.queue.push(w)
+	b.settle(now)
+	return w, nil, nil
+}
+
+// leaveQueue takes a waiter out; false when it has its answer already.
+func (b *backend) leaveQueue(w *waiter) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !w.queued {
+		return false
+	}
+	b.queue.remove(w)
+	b.counts.GaveUp++
+	b.settle(time.Now())
+	return true
+}
+
+// serve gives free slots to the longest waiting; mu is held.
+func (b *backend) serve(cold bool) {
+	for b.queue.n > 0 {
+		in := b.take()
+		if in == nil {
+			return
+		}
+		w := b.queue.first
+		b.queue.remove(w)
+		if cold {
+			b.counts.ColdStarts++
+		}
+		w.answer <- grant{in: in, cold: cold}
+	}
+}
+
+// settle does what follows from a change; mu is held.
+func (b *backend) settle(now time.Time) {
+	b.serve(false)
+	if b.retired && b.queue.n == 0 && b.cancel != nil && b.starting > 0 {
+		b.cancel()
+	}
+	l := b.load(now)
+	if n := desired(l) - l.Ready - l.Starting; n > 0 {
+		b.starting += n
+		b.activate()
+		b.s.starts.request(b, n)
+	}
+	if b.queue.n > 0 && (b.cut || l.Blocked && b.ready == 0 && b.starting == 0) {
+		b.refuse(now)
+	}
+	if b.retired {
+		b.reap(now)
+		if len(b.all) == 0 && b.starting == 0 && b.queue.n == 0 && !b.dropped {
+			b.dropped = true
+			if b.cancel != nil {
+				b.cancel()
+			}
+			b.s.backends.CompareAndDelete(b.key, b)
+		}
+	}
+}
+
+// load describes the backend for desired, with no instance expired; mu is held.
+func (b *backend) load(now time.Time) load {
+	l := load{
+		Ready: b.ready, Starting: b.starting, Leaving: len(b.all) - b.ready, Waiting: b.queue.n,
+		Concurrency: b.concurrency, Max: b.max,
+		Failing: b.back.failures > 0, Blocked: b.cut || b.back.blocked(now),
+	}
+	if b.kept && !b.retired {
+		l.Min = b.min
+	}
+	return l
+}
+
+// refuse answers every waiter with the reason; mu is held.
+func (b *backend) refuse(now time.Time) {
+	for b.queue.n > 0 {
+		w := b.queue.first
+		b.queue.remove(w)
+		b.counts.Refused++
+		if b.cut {
+			w.answer <- grant{err: errClosing()}
+		} else {
+			w.answer <- grant{err: b.back.answer(now)}
+		}
+	}
+}
+
+// reap stops instances nobody needs, the longest unused first; mu is held.
+func (b *backend) reap(now time.Time) {
+	var unused []*instance
+	for _, in := range b.all {
+		if in.state == taking && in.busy == 0 && (b.retired || now.Sub(in.used) >= b.idle) {
+			unused = append(unused, in)
+		}
+	}
+	if len(unused) == 0 {
+		return
+	}
+	l := b.load(now)
+	l.Expired = len(unused)
+	n := min(l.Ready-desired(l), len(unused))
+	if n <= 0 {
+		return
+	}
+	slices.SortFunc(unused, func(x, y *instance) int { return cmp.Compare(x.used.UnixNano(), y.used.UnixNano()) })
+	for _, in := range unused[:n] {
+		b.leave(in)
+	}
+}
+
+// leave takes an instance out of service; it is stopped when its calls are over.
+// mu is held.
+func (b *backend) leave(in *instance) {
+	in.state = leaving
+	b.ready--
+	b.free.remove(in)
+	if in.busy == 0 {
+		in.halt()
+	}
+}
+
+// count notes the end of an instance as a crash if it came soon; mu is held.
+func (b *backend) count(in *instance, now time.Time) {
+	b.back.lasted(in.ready, now)
+	if in.crash || now.Sub(in.ready) >= crashWindow {
+		return
+	}
+	in.crash = true
+	b.counts.Crashes++
+	b.back.crashed(now, b.crashing(in), b.s.cfg.BackoffMin, b.s.cfg.BackoffMax)
+}
+
+func (b *backend) retire() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.retired, b.kept = true, false
+	b.settle(time.Now())
+}
+
+// cutOff ends everything without waiting for calls.
+func (b *backend) cutOff() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cut = true
+	for _, in := range b.all {
+		if in.state == taking {
+			b.leave(in)
+		}
+		in.halt()
+	}
+	b.settle(time.Now())
+}
+
+// tick does what time asks for.
+func (b *backend) tick(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, in := range b.all {
+		if in.state == taking {
+			b.back.lasted(in.ready, now)
+		}
+	}
+	b.settle(now)
+	b.reap(now)
+	if len(b.all) == 0 && b.starting == 0 && !(b.kept && b.min > 0) {
+		b.active = false
+		b.s.activeMu.Lock()
+		delete(b.s.active, b)
+		b.s.activeMu.Unlock()
+	}
+}
+
+// activate puts b among those that Run looks after; mu is held.
+func (b *backend) activate() {
+	if b.active {
+		return
+	}
+	b.active = true
+	b.s.activeMu.Lock()
+	b.s.active[b] = struct{}{}
+	b.s.activeMu.Unlock()
+	select {
+	case b.s.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// halt asks the instance's goroutine to stop it; the backend's mu is held.
+func (in *instance) halt() {
+	if !in.halted {
+		in.halted = true
+		close(in.stop)
+	}
+}

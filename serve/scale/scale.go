@@ -1,0 +1,286 @@
+// Package scale decides how many instances of a revision run and which one takes
+// a call: it wakes revisions from zero, queues calls that find no free slot,
+// removes instances that are not used, keeps the least number asked for and
+// backs off from revisions that cannot start.
+//
+// It holds soft state only. What an instance is and how it is called is not its
+// business: see core/engine and serve/gateway, which asks it through Acquire.
+package scale
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/engine"
+)
+
+// Config is what a Scaler needs. Engine and Spec must be given; every other
+// field has a default where it is zero.
+type Config struct {
+	// Engine runs the instances. The scaler does not close it.
+	Engine engine.Engine
+	// Spec makes what the engine needs of a revision, with secrets and
+	// configuration resolved. It is called for every start.
+	Spec func(ctx context.Context, rev *api.Revision) (engine.Spec, error)
+	// Log takes what goes wrong in the background; nil drops it.
+	Log *slog.Logger
+
+	QueueLimit    int           // calls waiting per revision; 0: 1000, or ten times what all its instances serve at once if that is more
+	QueueDeadline time.Duration // longest wait for a slot; 30 s
+	Starts        int           // starts under way at once, over all revisions; 64
+	Tick          time.Duration // how often idle and least instances are looked after; 1 s
+	BackoffMin    time.Duration // first wait after a failed start; 100 ms
+	BackoffMax    time.Duration // longest wait; 30 s
+	StopTime      time.Duration // longest time an instance gets to stop; 30 s
+}
+
+// Scaler hands out the slots of instances. Make one with New, keep Run running
+// beside it, end it with Close. All methods are safe for concurrent use.
+type Scaler struct {
+	cfg      Config
+	log      *slog.Logger
+	backends sync.Map // UID of a revision → *backend
+	starts   *starter
+	jobs     sync.WaitGroup // one per start and the instance that comes of it
+	ctx      context.Context
+	cancel   context.CancelFunc
+	closed   atomic.Bool
+
+	activeMu sync.Mutex // taken after a backend's lock, never before
+	active   map[*backend]struct{}
+	nudge    chan struct{} // wakes Run when active is no longer empty
+}
+
+var _ engine.Releaser = (*Scaler)(nil)
+
+// New makes a scaler that runs nothing yet.
+func New(c Config) *Scaler {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	set(&c.QueueDeadline, 30*time.Second)
+	set(&c.Tick, time.Second)
+	set(&c.BackoffMin, 100*time.Millisecond)
+	set(&c.BackoffMax, 30*time.Second)
+	set(&c.StopTime, 30*time.Second)
+	if c.Starts <= 0 {
+		c.Starts = 64
+	}
+	s := &Scaler{cfg: c, log: c.Log, active: map[*backend]struct{}{}, nudge: make(chan struct{}, 1)}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.starts = newStarter(c.Starts, func(b *backend) {
+		s.jobs.Add(1)
+		go b.live()
+	})
+	return s
+}
+
+// Acquire gets the right to make one call on an instance of rev, starting one
+// where needed. The caller releases the lease exactly once. rev is known by its
+// UID and must not change; what its spec leaves out has the defaults of api.
+//
+// Errors: api.CodeQueueFull when too many wait; api.CodeQueueTimeout when the
+// wait was longer than the queue's deadline or ctx's; api.CodeCanceled when ctx
+// was cancelled; the start's own error while the revision cannot start;
+// api.CodeNotReady once the scaler is closed.
+func (s *Scaler) Acquire(ctx context.Context, rev *api.Revision) (engine.Lease, error) {
+	if v, ok := s.backends.Load(key(rev)); ok {
+		b := v.(*backend)
+		b.mu.Lock()
+		in := b.take()
+		b.mu.Unlock()
+		if in != nil {
+			return engine.Lease{Instance: in.run, Owner: s, Token: in}, nil
+		}
+	}
+	return s.wait(ctx, rev)
+}
+
+// Release implements engine.Releaser.
+func (s *Scaler) Release(l engine.Lease, broken bool) {
+	in := l.Token.(*instance)
+	if !in.b.release(in, broken) {
+		s.log.Error("a lease was released twice", "instance", in.run.ID())
+	}
+}
+
+// wait is Acquire where no slot is free.
+func (s *Scaler) wait(ctx context.Context, rev *api.Revision) (engine.Lease, error) {
+	if ctx.Err() != nil {
+		return engine.Lease{}, gaveUp(ctx, rev, 0)
+	}
+	b, w, in, err := s.enqueue(rev)
+	if err != nil {
+		return engine.Lease{}, err
+	}
+	if in != nil {
+		return engine.Lease{Instance: in.run, Owner: s, Token: in}, nil
+	}
+	t := time.NewTimer(s.cfg.QueueDeadline)
+	defer t.Stop()
+	var g grant
+	select {
+	case g = <-w.answer:
+	case <-ctx.Done():
+		if b.leaveQueue(w) {
+			return engine.Lease{}, gaveUp(ctx, rev, time.Since(w.since))
+		}
+		g = <-w.answer
+	case <-t.C:
+		if b.leaveQueue(w) {
+			return engine.Lease{}, b.tooLong(time.Since(w.since))
+		}
+		g = <-w.answer
+	}
+	if g.err != nil {
+		return engine.Lease{}, g.err
+	}
+	return engine.Lease{Instance: g.in.run, Cold: g.cold, Queued: time.Since(w.since), Owner: s, Token: g.in}, nil
+}
+
+// enqueue returns a waiter, or an instance that became free meanwhile.
+func (s *Scaler) enqueue(rev *api.Revision) (*backend, *waiter, *instance, error) {
+	for {
+		b := s.backend(rev)
+		b.mu.Lock()
+		if b.dropped { // between the look-up and the lock
+			b.mu.Unlock()
+			continue
+		}
+		w, in, err := b.enqueue(time.Now())
+		b.mu.Unlock()
+		return b, w, in, err
+	}
+}
+
+// backend returns rev's, making it if needed.
+func (s *Scaler) backend(rev *api.Revision) *backend {
+	k := key(rev)
+	if v, ok := s.backends.Load(k); ok {
+		return v.(*backend)
+	}
+	v, _ := s.backends.LoadOrStore(k, newBackend(s, k, rev))
+	return v.(*backend)
+}
+
+func key(rev *api.Revision) string {
+	if rev.Metadata.UID != "" {
+		return rev.Metadata.UID
+	}
+	return rev.Metadata.Namespace + "/" + rev.Metadata.Name
+}
+
+// Keep says that rev serves: its least number of instances is started now and
+// held from then on, until Retire. A revision without such a number costs
+// nothing.
+func (s *Scaler) Keep(rev *api.Revision) {
+	if rev.Spec.Scale.Min <= 0 {
+		if v, ok := s.backends.Load(key(rev)); ok {
+			b := v.(*backend)
+			b.mu.Lock()
+			b.retired = s.closed.Load()
+			b.mu.Unlock()
+		}
+		return
+	}
+	for {
+		b := s.backend(rev)
+		b.mu.Lock()
+		again := b.dropped
+		if !again && !s.closed.Load() {
+			b.kept, b.retired = true, false
+			b.activate()
+			b.settle(time.Now())
+		}
+		b.mu.Unlock()
+		if !again {
+			return
+		}
+	}
+}
+
+// Retire says that rev no longer serves. Calls that have or wait for a slot are
+// finished, unused instances stop now and the others after their last call. It
+// does not wait for that. A late call still works and costs a start.
+func (s *Scaler) Retire(rev *api.Revision) {
+	if v, ok := s.backends.Load(key(rev)); ok {
+		v.(*backend).retire()
+	}
+}
+
+// Run looks after idle and least instances until ctx ends, and returns nil. One
+// goroutine does it for all revisions; only those with instances, or with a
+// least number of them, cost anything.
+func (s *Scaler) Run(ctx context.Context) error {
+	t := time.NewTicker(s.cfg.Tick)
+	defer t.Stop()
+	for {
+		if len(s.activeOnes()) == 0 {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-s.nudge:
+			}
+			t.Reset(s.cfg.Tick)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		for _, b := range s.activeOnes() {
+			b.tick(time.Now())
+		}
+	}
+}
+
+func (s *Scaler) activeOnes() []*backend {
+	s.activeMu.Lock()
+	defer s.activeMu.Unlock()
+	all := make([]*backend, 0, len(s.active))
+	for b := range s.active {
+		all = append(all, b)
+	}
+	return all
+}
+
+func (s *Scaler) all(f func(b *backend)) {
+	s.backends.Range(func(_, v any) bool {
+		f(v.(*backend))
+		return true
+	})
+}
+
+// Close takes no more calls, lets those that have or wait for a slot finish, and
+// stops every instance. When ctx ends first, what is left is stopped at once,
+// waiting calls get api.CodeNotReady, and ctx.Err() is returned. In both cases
+// nothing runs when it returns.
+func (s *Scaler) Close(ctx context.Context) error {
+	s.closed.Store(true)
+	s.all((*backend).retire)
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		s.jobs.Wait()
+	}()
+	var err error
+	select {
+	case <-drained:
+	case <-ctx.Done():
+		err = ctx.Err()
+		s.all((*backend).cutOff)
+		s.cancel()
+		<-drained
+	}
+	s.cancel()
+	return err
+}

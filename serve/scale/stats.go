@@ -1,0 +1,64 @@
+package scale
+
+import (
+	"time"
+
+	"github.com/hearth-run/hearth/api"
+)
+
+// Counts only grow, until the revision is retired and its last instance gone.
+type Counts struct {
+	Starts     int64 // instances that came up
+	ColdStarts int64 // calls that waited for one of these
+	Failures   int64 // starts that failed
+	Crashes    int64 // instances that ended within a second
+	GaveUp     int64 // calls that left the queue: cancelled or out of time
+	Refused    int64 // calls refused: queue full, backing off, closing
+}
+
+// Stats is a revision's state at one moment.
+type Stats struct {
+	UID, Tenant, Function, Revision string
+
+	Instances int // taking calls
+	Busy      int // calls in flight
+	Queued    int // calls waiting
+	Starting  int // starts asked for or under way
+	Leaving   int // finishing their last calls, or being stopped
+
+	BackoffUntil time.Time  // zero: it may start
+	LastError    *api.Error // why it last could not start; nil once it did
+	Counts
+}
+
+// Stats describes every revision that was called or kept, in no order. It holds
+// one revision's lock at a time, for as long as copying the numbers takes.
+func (s *Scaler) Stats() []Stats {
+	var all []Stats
+	s.all(func(b *backend) { all = append(all, b.stats()) })
+	return all
+}
+
+// StatsOf describes rev; all zero but its names where nothing is known.
+func (s *Scaler) StatsOf(rev *api.Revision) Stats {
+	if v, ok := s.backends.Load(key(rev)); ok {
+		return v.(*backend).stats()
+	}
+	return names(rev)
+}
+
+func names(rev *api.Revision) Stats {
+	return Stats{UID: rev.Metadata.UID, Tenant: rev.Metadata.Namespace, Function: rev.Spec.Function, Revision: rev.Metadata.Name}
+}
+
+func (b *backend) stats() Stats {
+	st := names(b.rev)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	st.Instances, st.Busy, st.Queued, st.Starting, st.Leaving = b.ready, b.busy, b.queue.n, b.starting, len(b.all)-b.ready
+	st.LastError, st.Counts = b.back.err, b.counts
+	if b.back.failures > 0 {
+		st.BackoffUntil = b.back.until
+	}
+	return st
+}
