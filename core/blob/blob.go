@@ -8,12 +8,38 @@ package blob
 
 import (
 	"context"
+	"encoding/hex"
+	"hash"
 	"io"
 	"iter"
+	"strings"
+
+	"github.com/hearth-run/hearth/api"
 )
 
 // Digest is sha256: and 64 hexadecimal digits, of the content.
 type Digest string
+
+// digestPrefix names the only algorithm.
+const digestPrefix = "sha256:"
+
+// DigestOf is the digest of what was written to h, a SHA-256.
+func DigestOf(h hash.Hash) Digest { return Digest(digestPrefix + hex.EncodeToString(h.Sum(nil))) }
+
+// Hex returns the 64 digits, and whether d is well formed: only then may they
+// become part of a file's name.
+func (d Digest) Hex() (string, bool) {
+	s, ok := strings.CutPrefix(string(d), digestPrefix)
+	if !ok || len(s) != 64 || strings.Trim(s, "0123456789abcdef") != "" {
+		return "", false
+	}
+	return s, true
+}
+
+// NotFound is the error for a digest that is not kept.
+func NotFound(d Digest) *api.Error {
+	return api.Errorf(api.CodeNotFound, "artifact %s not found", d)
+}
 
 // Store keeps blobs. All methods are safe for concurrent use.
 type Store interface {
@@ -23,8 +49,9 @@ type Store interface {
 	Put(ctx context.Context, r io.Reader) (Info, error)
 
 	// Open returns a reader of the content, which the caller closes, or
-	// api.CodeNotFound. Drivers on disk verify the digest while it is read:
-	// damaged content ends with an error instead of io.EOF.
+	// api.CodeNotFound, also for a malformed digest. A reader goes on when the
+	// blob is deleted meanwhile. Drivers on disk verify the digest while it is
+	// read: damaged content ends with api.CodeChecksum instead of io.EOF.
 	Open(ctx context.Context, d Digest) (io.ReadCloser, Info, error)
 
 	// Delete removes a blob; one that is not there is no error.
