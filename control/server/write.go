@@ -1,0 +1,404 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"reflect"
+	"strings"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/store"
+)
+
+// maxRetries bounds how often an unconditional write meets another one.
+const maxRetries = 50
+
+func (s *Server) serveCreate(w http.ResponseWriter, r *http.Request, t target) error {
+	opts, err := parseWriteOptions(r)
+	if err != nil {
+		return err
+	}
+	data, _, err := body(w, r, maxBody)
+	if err != nil {
+		return err
+	}
+	o, err := opts.fields(t.kind, nameIn(data), data, false)
+	if err != nil {
+		return err
+	}
+	o, err = s.create(r.Context(), t, o, opts)
+	if err != nil {
+		return about(err, t.kind, metaText(o, "name"))
+	}
+	warn(w, opts.warnings)
+	return s.answerObject(w, r, http.StatusCreated, t, o, s.hides(r.Context(), t))
+}
+
+// hides reports whether answers about t must be redacted for the caller.
+func (s *Server) hides(ctx context.Context, t target) bool {
+	return t.kind.Resource() == api.Secrets && !s.may(ctx, t.action("get"))
+}
+
+// nameIn finds the name in a body, for errors about it.
+func nameIn(data []byte) string {
+	var o struct {
+		Metadata struct {
+			Name string `json:"name"`
+		} `json:"metadata"`
+	}
+	_ = json.Unmarshal(data, &o) // no name then
+	return o.Metadata.Name
+}
+
+// create admits and stores a new object.
+func (s *Server) create(ctx context.Context, t target, o object, opts writeOptions) (object, error) {
+	m := meta(o)
+	if ns := metaText(o, "namespace"); t.kind.Namespaced && ns != "" && ns != t.namespace {
+		return nil, badRequest("use -n "+ns+" or change it", "metadata.namespace %q is not the namespace of the path, %q", ns, t.namespace)
+	}
+	if t.kind.Namespaced && t.namespace == "" {
+		t.namespace = api.DefaultNamespace
+	}
+	generated := t.name == "" && metaText(o, "name") == "" && metaText(o, "generateName") != ""
+	if t.name == "" {
+		t.name = metaText(o, "name")
+	}
+	for _, owned := range []string{"resourceVersion", "deletionTimestamp", "selfLink"} {
+		delete(m, owned)
+	}
+	delete(m, "namespace")
+	if t.kind.Namespaced {
+		if err := s.namespaceActive(ctx, t.namespace); err != nil {
+			return nil, err
+		}
+		m["namespace"] = t.namespace
+	}
+	m["uid"], m["creationTimestamp"] = newUID(), now()
+	delete(m, "generation")
+	if generations(t.kind) {
+		m["generation"] = int64(1)
+	}
+	if t.kind.Status {
+		delete(o, "status")
+	}
+	for range maxRetries {
+		c := clone(o)
+		if generated {
+			t.name = metaText(o, "generateName") + randomSuffix()
+		}
+		meta(c)["name"] = t.name
+		if t.name == "" {
+			delete(meta(c), "name")
+		}
+		c, err := s.admit(t, c, nil)
+		if err != nil {
+			return nil, err
+		}
+		if !opts.applied {
+			if err := s.track(t, nil, c, opts.manager); err != nil {
+				return nil, err
+			}
+		}
+		if opts.dryRun {
+			if _, err := s.cfg.Store.Get(ctx, t.key()); err == nil {
+				return nil, exists(t)
+			}
+			return c, nil
+		}
+		value, err := write(c)
+		if err != nil {
+			return nil, err
+		}
+		rec, err := s.cfg.Store.Apply(ctx, t.key(), value, store.New)
+		if api.IsCode(err, api.CodeExists) {
+			if generated {
+				continue
+			}
+			return nil, exists(t)
+		}
+		if err != nil {
+			return nil, err
+		}
+		meta(c)["resourceVersion"] = version(rec.Revision)
+		return c, nil
+	}
+	return nil, exists(t)
+}
+
+func exists(t target) error {
+	return about(api.Errorf(api.CodeExists, "%s %q already exists", t.kind.Resource(), t.name), t.kind, t.name)
+}
+
+// namespaceActive refuses creation in namespaces that are absent or go away.
+func (s *Server) namespaceActive(ctx context.Context, ns string) error {
+	k, _ := s.byResource(api.Namespaces)
+	o, _, err := s.get(ctx, target{kind: k, name: ns})
+	if api.IsCode(err, api.CodeNotFound) {
+		return about(api.Errorf(api.CodeNotFound, "namespaces %q not found", ns).WithHint("kubectl create namespace %s makes it", ns), k, ns)
+	}
+	if err != nil {
+		return err
+	}
+	if deleting(o) {
+		return &fail{
+			err:  api.Errorf(api.CodeForbidden, "namespace %q is being deleted; nothing can be created in it", ns).WithHint("wait until it is gone, then create it again"),
+			kind: k, name: ns, causes: []any{object{"reason": "NamespaceTerminating", "field": "metadata.namespace", "message": "namespace " + ns + " is being terminated"}},
+		}
+	}
+	return nil
+}
+
+// update reads, changes and writes one object until no other write comes
+// between. fn gets a copy of the live object and returns the wanted one; where
+// it returns tracked the managed fields in it are final. A version in the
+// wanted object must be the live one.
+func (s *Server) update(ctx context.Context, t target, opts *writeOptions, fn func(live object) (o object, tracked bool, err error)) (object, error) {
+	for range maxRetries {
+		live, rev, err := s.get(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		o, tracked, err := fn(clone(live))
+		if err != nil {
+			return nil, err
+		}
+		if rv := metaText(o, "resourceVersion"); rv != "" && rv != version(rev) {
+			return nil, conflict(t)
+		}
+		if uid := metaText(o, "uid"); uid != "" && uid != metaText(live, "uid") {
+			return nil, about(api.Errorf(api.CodeConflict, "the uid in the request is %s, but %s %q has %s", uid, t.kind.Singular, t.name, metaText(live, "uid")), t.kind, t.name)
+		}
+		if n := metaText(o, "name"); n != "" && n != t.name {
+			return nil, badRequest("objects cannot be renamed", "metadata.name %q is not the name in the path, %q", n, t.name)
+		}
+		if ns := metaText(o, "namespace"); t.kind.Namespaced && ns != "" && ns != t.namespace {
+			return nil, badRequest("objects cannot be moved", "metadata.namespace %q is not the namespace of the path, %q", ns, t.namespace)
+		}
+		if o, err = s.admit(t, keepOwned(t, o, live), live); err != nil {
+			return nil, err
+		}
+		if !tracked {
+			if err := s.track(t, live, o, opts.manager); err != nil {
+				return nil, err
+			}
+		}
+		if opts.dryRun {
+			return o, nil
+		}
+		done, err := s.put(ctx, t, o, rev)
+		if api.IsCode(err, api.CodeConflict) {
+			continue
+		}
+		return done, err
+	}
+	return nil, conflict(t)
+}
+
+// put writes o over revision rev; one that is being deleted goes with its last
+// finalizer.
+func (s *Server) put(ctx context.Context, t target, o object, rev int64) (object, error) {
+	if deleting(o) && len(metaList(o, "finalizers")) == 0 {
+		rec, err := s.cfg.Store.Delete(ctx, t.key(), rev)
+		if err != nil {
+			return nil, err
+		}
+		meta(o)["resourceVersion"] = version(rec.Revision)
+		return o, nil
+	}
+	value, err := write(o)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := s.cfg.Store.Apply(ctx, t.key(), value, rev)
+	if err != nil {
+		return nil, err
+	}
+	meta(o)["resourceVersion"] = version(rec.Revision)
+	return o, nil
+}
+
+func conflict(t target) error {
+	return about(api.Errorf(api.CodeConflict, "%s %q was changed since it was read", t.kind.Resource(), t.name).
+		WithHint("read it again and repeat the change"), t.kind, t.name)
+}
+
+// keepOwned puts back what the request may not change: the server's metadata
+// and, by the part that is written, status or all the rest.
+func keepOwned(t target, o, live object) object {
+	if t.sub == "status" {
+		r := clone(live)
+		delete(r, "status")
+		if st, ok := o["status"]; ok {
+			r["status"] = st
+		}
+		if mf, ok := meta(o)["managedFields"]; ok {
+			meta(r)["managedFields"] = mf
+		}
+		return r
+	}
+	if t.kind.Status {
+		delete(o, "status")
+		if st, ok := live["status"]; ok {
+			o["status"] = clone(st)
+		}
+	}
+	m, was := meta(o), meta(live)
+	for _, f := range []string{"name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "generation", "generateName", "resourceVersion"} {
+		delete(m, f)
+		if v, ok := was[f]; ok {
+			m[f] = v
+		}
+	}
+	return o
+}
+
+// generations reports whether changes of the kind's spec are counted.
+func generations(k api.Kind) bool { return k.Group == api.Group }
+
+// admit sets defaults, checks the object against its kind and its own past, and
+// counts the generation. live is nil for a new one.
+func (s *Server) admit(t target, o, live object) (object, error) {
+	k := t.kind
+	o["apiVersion"], o["kind"] = k.APIVersion(), k.Kind
+	var errs []api.FieldError
+	switch k.Resource() {
+	case api.Secrets:
+		moveStringData(o)
+		errs = unhide(o, live)
+		if text(o, "type") == "" {
+			o["type"] = "Opaque"
+		}
+	case api.Namespaces:
+		o["status"] = object{"phase": "Active"}
+		if deleting(o) {
+			o["status"] = object{"phase": "Terminating"}
+		}
+	}
+	if m := meta(o); len(metaList(o, "finalizers")) == 0 {
+		delete(m, "finalizers")
+	}
+	if live != nil {
+		errs = append(errs, unchangeable(k, o, live)...)
+		if generations(k) && !reflect.DeepEqual(o["spec"], live["spec"]) {
+			g, _ := meta(live)["generation"].(int64)
+			meta(o)["generation"] = g + 1
+		}
+	}
+	if len(errs) == 0 {
+		errs = check(k, o)
+	}
+	if len(errs) > 0 {
+		return nil, invalid(k, t.name, errs)
+	}
+	return o, nil
+}
+
+// check says what is wrong with an object as a whole.
+func check(k api.Kind, o object) []api.FieldError {
+	data, err := json.Marshal(o)
+	if err != nil {
+		return []api.FieldError{{Message: "cannot be written as JSON"}}
+	}
+	typed, errs := api.Decode(k, data)
+	if len(errs) > 0 {
+		return errs
+	}
+	var head struct {
+		Metadata api.Meta `json:"metadata"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return []api.FieldError{{Path: "metadata", Message: err.Error()}}
+	}
+	errs = api.CheckMeta(k, head.Metadata)
+	if k.Validate != nil {
+		errs = append(errs, k.Validate(typed)...)
+	}
+	return errs
+}
+
+// unchangeable says which fixed fields a write tried to change.
+func unchangeable(k api.Kind, o, live object) (errs []api.FieldError) {
+	fixed := func(field, hint string) {
+		if !reflect.DeepEqual(o[field], live[field]) {
+			errs = append(errs, api.FieldError{Path: field, Message: "cannot be changed", Hint: hint})
+		}
+	}
+	switch r := k.Resource(); r {
+	case api.Revisions:
+		fixed("spec", "change the function; it gets a new revision")
+	case api.Secrets, api.ConfigMaps:
+		if live["immutable"] == true {
+			for _, f := range []string{"data", "binaryData", "immutable"} {
+				fixed(f, "it is immutable; delete it and create it again")
+			}
+		}
+		if r == api.Secrets && text(live, "type") != "" {
+			fixed("type", "delete it and create it again")
+		}
+	}
+	if deleting(live) {
+		had := metaList(live, "finalizers")
+		for _, f := range metaList(o, "finalizers") {
+			if !contains(had, f) {
+				errs = append(errs, api.FieldError{Path: "metadata.finalizers", Message: "no finalizer can be added while the object is being deleted: " + f})
+			}
+		}
+	}
+	return errs
+}
+
+func contains(l []string, s string) bool {
+	for _, e := range l {
+		if e == s {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) serveUpdate(w http.ResponseWriter, r *http.Request, t target) error {
+	opts, err := parseWriteOptions(r)
+	if err != nil {
+		return err
+	}
+	data, _, err := body(w, r, maxBody)
+	if err != nil {
+		return err
+	}
+	o, err := opts.fields(t.kind, t.name, data, false)
+	if err != nil {
+		return err
+	}
+	if metaText(o, "resourceVersion") == "" {
+		return invalid(t.kind, t.name, []api.FieldError{{Path: "metadata.resourceVersion", Message: "is needed to replace an object", Hint: "send back the one that was read, or use PATCH"}})
+	}
+	o, err = s.update(r.Context(), t, &opts, func(object) (object, bool, error) { return clone(o), false, nil })
+	if err != nil {
+		return err
+	}
+	warn(w, opts.warnings)
+	return s.answerObject(w, r, http.StatusOK, t, o, s.hides(r.Context(), t))
+}
+
+// newUID makes a random UUID (version 4).
+func newUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	h := hex.EncodeToString(b[:])
+	return strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-")
+}
+
+// randomSuffix ends a generated name: letters that spell no words.
+func randomSuffix() string {
+	const letters = "bcdfghjklmnpqrstvwxz2456789"
+	var b [5]byte
+	_, _ = rand.Read(b[:]) // never fails
+	for i, c := range b {
+		b[i] = letters[int(c)%len(letters)]
+	}
+	return string(b[:])
+}
