@@ -8,14 +8,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"hash"
 	"io"
 	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/hearth-run/hearth/api"
@@ -24,7 +25,12 @@ import (
 
 // Blobs is a blob.Store in a folder: sha256/AB/ABCDEF… holds what is kept (AB
 // are the first two digits), new what is being written.
-type Blobs struct{ dir string }
+type Blobs struct {
+	dir string
+
+	mu     sync.Mutex
+	synced [256]bool // folders whose names are known to be on the disk
+}
 
 var _ blob.Store = (*Blobs)(nil)
 
@@ -39,12 +45,6 @@ func Open(dir string) (*Blobs, error) {
 	root := filepath.Join(dir, "sha256")
 	for _, d := range []string{b.temp(), root} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
-			return nil, problem(err)
-		}
-	}
-	// All folders are there, and on the disk, before the first blob is.
-	for i := range 256 {
-		if err := os.Mkdir(filepath.Join(root, fmt.Sprintf("%02x", i)), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, problem(err)
 		}
 	}
@@ -85,6 +85,9 @@ func (b *Blobs) Put(ctx context.Context, r io.Reader) (blob.Info, error) {
 	d := blob.DigestOf(h)
 	hex, _ := d.Hex()
 	to := b.path(hex)
+	if err := b.folder(filepath.Dir(to)); err != nil {
+		return blob.Info{}, problem(err)
+	}
 	if err := os.Rename(t.Name(), to); err != nil {
 		return blob.Info{}, problem(err)
 	}
@@ -92,6 +95,28 @@ func (b *Blobs) Put(ctx context.Context, r io.Reader) (blob.Info, error) {
 		return blob.Info{}, problem(err)
 	}
 	return blob.Info{Digest: d, Size: n}, nil
+}
+
+// folder makes the folder of a blob and sees that it is on the disk: one that
+// another Put has just made may not be yet.
+func (b *Blobs) folder(path string) error {
+	n, err := strconv.ParseUint(filepath.Base(path), 16, 8)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.synced[n] {
+		return nil
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := syncFolder(filepath.Dir(path)); err != nil {
+		return err
+	}
+	b.synced[n] = true
+	return nil
 }
 
 // Open implements blob.Store.
