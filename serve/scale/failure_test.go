@@ -1,0 +1,221 @@
+package scale
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/engine"
+	"github.com/hearth-run/hearth/driver/memory"
+)
+
+func TestLoadFailureIsBackedOff(t *testing.T) {
+	const traceback = "no module named nowhere\n  at main, line 1"
+	inBubble(t, Config{}, program(func(p *memory.Program) { p.Traceback = traceback }), func(h *house) {
+		r := revision(1, 1, 0, 100)
+		var calls []*call
+		for range 20 {
+			calls = append(calls, h.begin(r))
+		}
+		time.Sleep(10 * time.Millisecond)
+		for _, c := range calls {
+			if !c.over() {
+				t.Fatal("a call waits for what cannot start")
+			}
+			e := api.AsError(c.err)
+			if e.Code != api.CodeLoadFailed || e.Detail != traceback || e.RetryAfter <= 0 || e.RetryAfter > 100*time.Millisecond {
+				t.Fatalf("%+v", e)
+			}
+		}
+		if n := h.e.Starts(); n != 20 {
+			t.Errorf("%d starts for 20 calls", n)
+		}
+		if d := time.Until(h.StatsOf(r).BackoffUntil); d > 100*time.Millisecond {
+			t.Errorf("20 starts that failed together back off for %s, want one step", d)
+		}
+
+		// A hundred clients that never stop asking, for ten minutes.
+		begin, before := time.Now(), h.e.Starts()
+		for time.Since(begin) < 10*time.Minute {
+			was := time.Now()
+			_, err := h.Acquire(context.Background(), r)
+			if !api.IsCode(err, api.CodeLoadFailed) {
+				t.Fatalf("%v", err)
+			}
+			if d := time.Since(was); d > 5*time.Millisecond {
+				t.Fatalf("a call waited %s for a known failure", d)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if n := h.e.Starts() - before; n < 20 || n > 40 {
+			t.Errorf("%d starts in ten minutes, want one per back-off of up to 30s", n)
+		}
+		if st := h.StatsOf(r); st.LastError == nil || st.LastError.Code != api.CodeLoadFailed || !st.BackoffUntil.After(time.Now()) || st.Instances != 0 {
+			t.Errorf("stats %+v", st)
+		}
+	})
+}
+
+func TestSuccessResetsBackoff(t *testing.T) {
+	fail := true
+	p := program(func(p *memory.Program) {
+		p.Fail = func(engine.Spec) error {
+			if fail {
+				return errors.New("no such device")
+			}
+			return nil
+		}
+	})
+	inBubble(t, Config{}, p, func(h *house) {
+		r := revision(1, 1, 0, 10)
+		for range 8 {
+			_, err := h.Acquire(context.Background(), r)
+			if !api.IsCode(err, api.CodeStartFailed) {
+				t.Fatal(err)
+			}
+			time.Sleep(api.AsError(err).RetryAfter)
+		}
+		fail = false
+		// While it is failing one start is tried, then as many as needed.
+		var calls []*call
+		for range 5 {
+			calls = append(calls, h.begin(r))
+		}
+		if st := h.StatsOf(r); st.Starting != 1 {
+			t.Errorf("%d starts are tried at once after failures", st.Starting)
+		}
+		time.Sleep(5 * time.Millisecond)
+		synctest.Wait()
+		if st := h.StatsOf(r); st.Starting != 4 || st.Busy != 1 || st.LastError != nil {
+			t.Errorf("after success: %+v", st)
+		}
+		for _, c := range calls {
+			c.end(t)
+		}
+	})
+}
+
+func TestSpecFailure(t *testing.T) {
+	c := Config{Spec: func(context.Context, *api.Revision) (engine.Spec, error) {
+		return engine.Spec{}, api.Errorf(api.CodeNotReady, "secret db does not exist").WithHint("create it")
+	}}
+	inBubble(t, c, program(nil), func(h *house) {
+		_, err := h.Acquire(context.Background(), revision(1, 1, 0, 10))
+		if e := api.AsError(err); e.Code != api.CodeNotReady || e.Hint != "create it" || e.RetryAfter == 0 {
+			t.Errorf("%+v", e)
+		}
+	})
+}
+
+func TestLeastInstancesThatCannotStart(t *testing.T) {
+	inBubble(t, Config{}, program(func(p *memory.Program) { p.StartError = errors.New("no such device") }), func(h *house) {
+		h.Keep(revision(1, 1, 5, 10))
+		time.Sleep(10 * time.Minute)
+		if n := h.e.Starts(); n < 15 || n > 40 {
+			t.Errorf("%d starts in ten minutes", n)
+		}
+	})
+}
+
+func TestCrashLoop(t *testing.T) {
+	live := 20 * time.Millisecond
+	p := program(nil)
+	set := func(d time.Duration) {
+		x := p["main.f"]
+		x.LiveTime = d
+		p["main.f"] = x
+	}
+	set(live)
+	inBubble(t, Config{}, p, func(h *house) {
+		r := revision(1, 1, 2, 2)
+		h.Keep(r)
+		time.Sleep(10 * time.Minute)
+		if n := h.e.Starts(); n > 60 {
+			t.Errorf("%d starts of what lives for %s, in ten minutes", n, live)
+		}
+		st := h.StatsOf(r)
+		if st.Instances != 0 || st.LastError == nil || st.LastError.Code != api.CodeStartFailed {
+			t.Fatalf("stats %+v", st)
+		}
+		_, err := h.Acquire(context.Background(), r)
+		if !api.IsCode(err, api.CodeStartFailed) || api.AsError(err).RetryAfter <= 0 {
+			t.Errorf("a call during a crash loop: %v", err)
+		}
+		if want := "instances of hello-1 end right after they start (the last one: exited with status 1)"; err != nil && err.Error() != want {
+			t.Errorf("it says %q, want %q", err, want)
+		}
+		set(0)
+		time.Sleep(time.Minute)
+		h.alive(2)
+		if st := h.StatsOf(r); st.LastError != nil || !st.BackoffUntil.IsZero() {
+			t.Errorf("stats after it lasted: %+v", st)
+		}
+	})
+}
+
+// A call that kills its instance each time must not start one per call.
+func TestCrashOnFirstCall(t *testing.T) {
+	inBubble(t, Config{}, program(nil), func(h *house) {
+		r := revision(1, 1, 0, 10)
+		begin := time.Now()
+		for time.Since(begin) < 10*time.Minute {
+			l, err := h.Acquire(context.Background(), r)
+			if err == nil {
+				h.e.Kill(l.Instance.ID(), engine.Exit{Code: 1, Reason: "exited with status 1"})
+				l.Release(true)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if n := h.e.Starts(); n > 50 {
+			t.Errorf("%d starts in ten minutes", n)
+		}
+	})
+}
+
+func TestStartsAreBoundedAndFair(t *testing.T) {
+	inBubble(t, Config{Starts: 4}, program(func(p *memory.Program) { p.LoadTime = time.Second }), func(h *house) {
+		greedy, modest := revision(1, 1, 0, 100), revision(2, 1, 0, 100)
+		var calls []*call
+		for range 20 {
+			calls = append(calls, h.begin(greedy))
+		}
+		h.alive(2) // half of the places
+		one := h.begin(modest)
+		h.alive(3)
+		time.Sleep(time.Second)
+		if !one.over() {
+			t.Error("the start of one revision waits behind twenty of another")
+		}
+		for range 9 {
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		for _, c := range calls {
+			c.end(t)
+		}
+		one.end(t)
+		h.alive(21)
+	})
+}
+
+func TestStartsNobodyNeedsAnyMore(t *testing.T) {
+	inBubble(t, Config{Starts: 2}, program(func(p *memory.Program) { p.LoadTime = time.Second }), func(h *house) {
+		r := revision(1, 1, 0, 100)
+		var calls []*call
+		for range 20 {
+			calls = append(calls, h.begin(r))
+		}
+		for _, c := range calls[1:] {
+			c.cancel()
+		}
+		calls[0].end(t)
+		time.Sleep(time.Minute)
+		h.alive(1)
+		if n := h.e.Starts(); n != 1 {
+			t.Errorf("%d starts for one call that stayed", n)
+		}
+	})
+}
