@@ -1,0 +1,1 @@
+export default async (event) => ({ greeting: `Hello, ${event.body.name}` });

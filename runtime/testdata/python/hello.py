@@ -1,0 +1,2 @@
+def main(event):
+    return {"greeting": f"Hello, {event.body['name']}"}
