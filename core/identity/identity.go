@@ -8,7 +8,10 @@ package identity
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/hearth-run/hearth/api"
 )
 
 // Provider authenticates and authorises. All methods are safe for concurrent
@@ -27,6 +30,7 @@ type Provider interface {
 // Issuer is what a Provider may also do: make tokens of its own.
 type Issuer interface {
 	// Issue returns a new token for c that is valid for ttl; 0 means for ever.
+	// A caller without a name and a negative ttl are api.CodeInvalid.
 	Issue(ctx context.Context, c Caller, ttl time.Duration) (string, error)
 }
 
@@ -38,7 +42,7 @@ type Caller struct {
 	Namespaces []string `json:"namespaces,omitempty"`
 }
 
-// Roles every driver knows.
+// Roles every driver knows; Decide holds their rules.
 const (
 	RoleAdmin  = "admin"  // everything, everywhere its namespaces reach
 	RoleEditor = "editor" // everything but namespaces and reading secrets' values
@@ -64,10 +68,15 @@ type Decision struct {
 
 // Refuse makes the decision for a missing grant.
 func Refuse(c Caller, a Action) Decision {
-	where := ""
-	if a.Namespace != "" {
-		where = " in tenant " + a.Namespace
+	roles := "none"
+	if len(c.Roles) > 0 {
+		roles = strings.Join(c.Roles, " ")
 	}
+	return Decision{Reason: fmt.Sprintf("%s: no role grants it (roles: %s)", refusal(c, a), roles)}
+}
+
+// refusal says what is refused: "alice may not get secrets x in tenant shop".
+func refusal(c Caller, a Action) string {
 	what := a.Resource
 	if a.Subresource != "" {
 		what += "/" + a.Subresource
@@ -75,10 +84,38 @@ func Refuse(c Caller, a Action) Decision {
 	if a.Name != "" {
 		what += " " + a.Name
 	}
-	roles := "none"
-	if len(c.Roles) > 0 {
-		roles = fmt.Sprint(c.Roles)
-		roles = roles[1 : len(roles)-1]
+	if a.Namespace != "" {
+		what += " in tenant " + a.Namespace
 	}
-	return Decision{Reason: fmt.Sprintf("%s may not %s %s%s: no role grants it (roles: %s)", c.Name, a.Verb, what, where, roles)}
+	return fmt.Sprintf("%s may not %s %s", c.Name, a.Verb, what)
+}
+
+// The errors of Authenticate. Damaged also stands for a token that was signed
+// with another key: a driver cannot tell them apart.
+
+// Missing is the error for no token at all.
+func Missing() *api.Error { return api.Errorf(api.CodeUnauthorized, "no token was given") }
+
+// Unknown is the error for a well-formed token nobody issued.
+func Unknown() *api.Error { return api.Errorf(api.CodeUnauthorized, "the token is unknown here") }
+
+// Damaged is the error for a token that does not verify.
+func Damaged() *api.Error {
+	return api.Errorf(api.CodeUnauthorized, "the token is damaged, or was issued by another hearth")
+}
+
+// Expired is the error for a token that was valid until at.
+func Expired(at time.Time) *api.Error {
+	return api.Errorf(api.CodeUnauthorized, "the token expired at %s", at.UTC().Format(time.RFC3339))
+}
+
+// CheckIssue returns the error of Issue for arguments no token is made for.
+func CheckIssue(c Caller, ttl time.Duration) error {
+	if c.Name == "" {
+		return api.Errorf(api.CodeInvalid, "a token needs the name of its caller")
+	}
+	if ttl < 0 {
+		return api.Errorf(api.CodeInvalid, "a token cannot be valid for %s", ttl)
+	}
+	return nil
 }
