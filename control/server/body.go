@@ -52,6 +52,10 @@ func body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, string, 
 		if data, err = yaml.YAMLToJSONStrict(data); err != nil {
 			return nil, "", api.Errorf(api.CodeUsage, "the body is not valid YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 		}
+	case mediaProtobuf:
+		if data, err = protobufToJSON(data); err != nil {
+			return nil, "", err
+		}
 	case mediaJSON, mediaJSONPatch, mediaMerge, mediaStrategic:
 	default:
 		return nil, "", &fail{
