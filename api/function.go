@@ -146,6 +146,7 @@ type BuildInfo struct {
 	Artifact string    `json:"artifact,omitempty" doc:"Digest of the artifact."`
 	Log      string    `json:"log,omitempty" doc:"Digest of the build log."`
 	Message  string    `json:"message,omitempty" doc:"Why it failed, with the tool's own words."`
+	Rebuild  string    `json:"rebuild,omitempty" doc:"Value of the annotation hearth.run/rebuild it was made for."`
 }
 
 // Revision is an immutable version of a function, made by the reconciler. Its

@@ -107,6 +107,8 @@ const (
 	ConditionReady = "Ready"
 	// ConditionBuilt says whether the newest source became an artifact.
 	ConditionBuilt = "Built"
+	// ConditionUpdated says whether it is the newest spec that serves.
+	ConditionUpdated = "Updated"
 	// ConditionIsolated is False when the host lacks a mechanism of the sandbox.
 	ConditionIsolated = "Isolated"
 	// ConditionAdmitted is False on a route that another route shadows.

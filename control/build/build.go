@@ -14,7 +14,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -47,7 +46,7 @@ type Config struct {
 	// bounded by the builder.
 	Fetch  *http.Client
 	Limits Limits
-	// Parallel bounds builds that run at once; 0: half the processors, at
+	// Parallel bounds tools (npm, pip, go, build commands) that run at once; 0: half the processors, at
 	// least one.
 	Parallel int
 	// Find locates a tool: node, npm, python, go. nil looks in PATH. Its error
@@ -72,7 +71,7 @@ type Limits struct {
 	Unpacked int64         // bytes of a source or artifact tree; 512 MiB
 	Files    int           // entries of a tree; 100 000
 	Log      int           // bytes kept of a build log; 1 MiB
-	Timeout  time.Duration // of a build that names none; 10 minutes
+	Timeout  time.Duration // of each tool and download, where a build names none; 10 minutes
 }
 
 // Builder builds. It is safe for concurrent use.
@@ -166,22 +165,12 @@ func (l Limits) withDefaults() Limits {
 func (b *Builder) Build(ctx context.Context, r Request) (res Result, err error) {
 	start := time.Now()
 	defer func() { res.Duration = time.Since(start) }()
-	select {
-	case b.slots <- struct{}{}:
-		defer func() { <-b.slots }()
-	case <-ctx.Done():
-		return res, ctx.Err()
-	}
-	timeout := b.timeout(r)
-	limited, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-
 	j, err := b.newJob(r)
 	if err != nil {
 		return res, err
 	}
 	defer j.close()
-	res, err = j.run(limited)
+	res, err = j.run(ctx)
 	log, logErr := j.log.keep(ctx, b.cfg.Blobs)
 	if !res.Cached {
 		res.LogDigest = log
@@ -189,9 +178,6 @@ func (b *Builder) Build(ctx context.Context, r Request) (res Result, err error) 
 	switch {
 	case ctx.Err() != nil:
 		return res, ctx.Err()
-	case limited.Err() != nil && err != nil:
-		return res, (&api.Error{Code: api.CodeBuildFailed, Message: fmt.Sprintf("the build took longer than %s", api.Duration{Duration: timeout}.Text()),
-			Detail: j.log.tail(40), Cause: err}).WithHint("raise spec.build.timeout of the function")
 	case err != nil:
 		return res, asBuildError(err)
 	case logErr != nil:

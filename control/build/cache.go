@@ -43,6 +43,13 @@ func (b *Builder) recall(ctx context.Context, key string) (entry, bool) {
 		return e, false
 	}
 	r.Close()
+	if e.Log != "" { // kept only as long as a function's status names it
+		if r, _, err := b.cfg.Blobs.Open(ctx, blob.Digest(e.Log)); err == nil {
+			r.Close()
+		} else {
+			e.Log = ""
+		}
+	}
 	now := time.Now()
 	os.Chtimes(p, now, now)
 	return e, true

@@ -169,6 +169,8 @@ func (j *job) download(ctx context.Context, address string, f io.Writer) (string
 	if err != nil || !webURL(u) {
 		return "", api.Errorf(api.CodeInvalid, "spec.source.archive.url: %q is not an http or https address", shown(address))
 	}
+	ctx, cancel := context.WithTimeout(ctx, j.b.timeout(j.r))
+	defer cancel()
 	client := *j.b.cfg.Fetch
 	client.CheckRedirect = func(r *http.Request, via []*http.Request) error {
 		if len(via) >= 10 {

@@ -27,10 +27,23 @@ func (j *job) exec(ctx context.Context, network string, env map[string]string, c
 		return -1, err
 	}
 	maps.Copy(all, mine)
+	select {
+	case j.b.slots <- struct{}{}:
+		defer func() { <-j.b.slots }()
+	case <-ctx.Done():
+		return -1, ctx.Err()
+	}
+	timeout := j.b.timeout(j.r)
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	j.log.say("$ %s %s", filepath.Base(command[0]), strings.Join(command[1:], " "))
-	exit, err = j.b.cfg.Runner.Run(ctx, Task{
-		Namespace: j.r.Namespace, Dir: j.dir, Cwd: j.src(), Command: command, Env: all, Network: network, CacheDir: cache,
+	exit, err = j.b.cfg.Runner.Run(limited, Task{
+		Namespace: j.r.Namespace, Dir: j.dir, Cwd: j.src(), Command: command, Env: all, Network: network, Timeout: timeout, CacheDir: cache,
 	}, j.log)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		return exit, (&api.Error{Code: api.CodeBuildFailed, Message: fmt.Sprintf("%s took longer than %s", filepath.Base(command[0]), api.Duration{Duration: timeout}.Text()),
+			Detail: j.log.tail(40), Cause: err}).WithHint("raise spec.build.timeout of the function")
+	}
 	if err != nil && ctx.Err() == nil {
 		return exit, api.Errorf(api.CodeBuildFailed, "%s could not be started: %w", command[0], err).WithHint("hearth doctor says what this host can run")
 	}
