@@ -1,15 +1,10 @@
 package api
 
-import (
-	"encoding/json"
-	"reflect"
-	"time"
-)
+import "reflect"
 
 // Normal brings obj, a JSON object of kind k as package encoding/json decodes
 // it into a map, into the form that is stored, in place: fields the kind does
-// not have and nulls are dropped, and durations and quantities given as numbers
-// become text. It leaves values alone that have the wrong type.
+// not have and nulls are dropped. All other values stay as they were written.
 func Normal(k Kind, obj map[string]any) { normalObject(obj, reflect.TypeOf(k.New()).Elem()) }
 
 func normalObject(obj map[string]any, t reflect.Type) {
@@ -20,11 +15,11 @@ func normalObject(obj map[string]any, t reflect.Type) {
 			delete(obj, key)
 			continue
 		}
-		obj[key] = normalValue(v, f.typ)
+		normalValue(v, f.typ)
 	}
 }
 
-func normalValue(v any, t reflect.Type) any {
+func normalValue(v any, t reflect.Type) {
 	t = deref(t)
 	switch classOf(t) {
 	case classObject:
@@ -32,37 +27,18 @@ func normalValue(v any, t reflect.Type) any {
 			normalObject(m, t)
 		}
 	case classMap:
-		if m, ok := v.(map[string]any); ok {
-			for key, e := range m {
-				if e == nil {
-					delete(m, key)
-					continue
-				}
-				m[key] = normalValue(e, t.Elem())
+		m, _ := v.(map[string]any)
+		for key, e := range m {
+			if e == nil {
+				delete(m, key)
+				continue
 			}
+			normalValue(e, t.Elem())
 		}
 	case classList:
-		if l, ok := v.([]any); ok {
-			for i, e := range l {
-				if e != nil {
-					l[i] = normalValue(e, t.Elem())
-				}
-			}
-		}
-	case classDuration:
-		switch n := v.(type) {
-		case float64:
-			return Duration{time.Duration(n * float64(time.Second))}.Text()
-		case int64:
-			return Duration{time.Duration(n) * time.Second}.Text()
-		}
-	case classQuantity:
-		switch v.(type) {
-		case float64, int64:
-			if b, err := json.Marshal(v); err == nil {
-				return string(b)
-			}
+		l, _ := v.([]any)
+		for _, e := range l {
+			normalValue(e, t.Elem())
 		}
 	}
-	return v
 }

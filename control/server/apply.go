@@ -1,9 +1,12 @@
 package server
 
 import (
+	"encoding/json"
+	"errors"
 	"net/http"
 
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/merge"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
 	"github.com/hearth-run/hearth/api"
@@ -85,13 +88,26 @@ func (s *Server) merge(t target, live, config object, opts writeOptions) (object
 		return nil, &fail{err: api.Errorf(api.CodeInvalid, "the configuration cannot be applied: %v", err), kind: t.kind, name: t.name}
 	}
 	key := managerKey{opts.manager, "Apply", t.sub}.String()
-	merged, sets, err := updater(string(version), t.sub).Apply(old, conf, version, sets, key, opts.force)
+	up := updater(string(version), t.sub)
+	merged, owners, err := up.Apply(old, conf, version, sets, key, opts.force)
+	if err != nil && opts.manager == managerKubectl && s.ownBefore(t.kind, live, old, err) {
+		merged, owners, err = up.Apply(old, conf, version, readManaged(live).sets, key, true)
+	}
 	if err != nil {
 		return nil, conflictError(t, err)
 	}
+	sets = owners
 	o, err := unstructured(merged)
 	if err != nil {
 		return nil, err
+	}
+	if a, ok := meta(o)["annotations"].(object); ok && a[annotationApplied] != nil && opts.manager == managerKubectl {
+		// Client-side apply compares with what was applied last, by either way.
+		b, err := json.Marshal(config)
+		if err != nil {
+			return nil, err
+		}
+		a[annotationApplied] = string(b) + "\n"
 	}
 	if err := writeManaged(o, sets, was); err != nil {
 		return nil, err
@@ -102,6 +118,38 @@ func (s *Server) merge(t target, live, config object, opts writeOptions) (object
 		}
 	}
 	return o, nil
+}
+
+// managerKubectl is what kubectl calls itself when it applies at the server.
+const managerKubectl = "kubectl"
+
+// ownBefore reports whether every conflict is about a field that kubectl itself
+// set by client-side apply, and that still has that value: moving from one way
+// to the other is no conflict.
+func (s *Server) ownBefore(k api.Kind, live object, old *typed.TypedValue, err error) bool {
+	var conflicts merge.Conflicts
+	annotation := text(live, "metadata", "annotations", annotationApplied)
+	if annotation == "" || !errors.As(err, &conflicts) {
+		return false
+	}
+	o, err := parseObject([]byte(annotation))
+	if err != nil {
+		return false
+	}
+	api.Normal(k, o)
+	last, err := s.typedOf(k, o, typed.AllowDuplicates)
+	if err != nil {
+		return false
+	}
+	set, err := last.ToFieldSet()
+	if err != nil {
+		return false
+	}
+	diff, err := last.Compare(old)
+	if err != nil {
+		return false
+	}
+	return conflicts.ToSet().Difference(set.Difference(diff.Modified)).Empty()
 }
 
 // createApplied makes a new object of an applied configuration.
