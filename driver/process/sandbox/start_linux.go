@@ -1,0 +1,282 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hearth-run/hearth/api"
+)
+
+// Start runs a box and returns when its program was exec'ed (with Hold: when
+// everything is ready for Exec). What cannot be started is api.CodeStartFailed
+// with the reason. When ctx ends first nothing is left and ctx.Err() returned;
+// afterwards ctx has no meaning for the box.
+func (h *Host) Start(ctx context.Context, c Config) (*Box, error) {
+	if len(c.Args) == 0 && !c.Hold {
+		return nil, api.Errorf(api.CodeInvalid, "a box needs a program")
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	b, err := h.prepare(&c)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.launch(ctx, b, c); err != nil {
+		b.cleanup()
+		return nil, err
+	}
+	if err := h.keep(b); err != nil {
+		b.Kill()
+		<-b.done
+		return nil, err
+	}
+	return b, nil
+}
+
+// prepare reserves what a box needs: name, user, cgroup, network.
+func (h *Host) prepare(c *Config) (*Box, error) {
+	uid, err := h.take(c)
+	if err != nil {
+		return nil, err
+	}
+	b := &Box{h: h, id: c.ID, uid: uid, gid: uid, limits: withDefaults(c.Limits), init: c.Init,
+		done: make(chan struct{}), slot: uid, zygote: c.Zygote, writeDir: c.WriteDir, ownNet: c.Network == NetworkPrivate || c.Network == NetworkNone}
+	switch {
+	case !h.allows.root:
+		b.uid, b.gid = os.Getuid(), os.Getgid()
+	case c.Zygote:
+		b.uid, b.gid = 0, 0
+	}
+	if b.ownNet && !h.allows.net {
+		b.ownNet = false // Findings says so
+	}
+	if b.group, err = h.groups.make(b.id); err != nil {
+		h.give(b.id, b.slot)
+		return nil, api.Errorf(api.CodeStartFailed, "cannot make a cgroup").WithCause(err)
+	}
+	// Until exec the limits must leave room for sandbox-init itself.
+	first := b.limits
+	first.Processes = max(first.Processes, 64)
+	if first.MemoryBytes > 0 {
+		first.MemoryBytes = max(first.MemoryBytes, 32<<20)
+	}
+	b.narrow = first != b.limits
+	if err = b.group.limit(first); err == nil && c.Network == NetworkPrivate && h.net != nil {
+		b.link, err = h.net.take()
+	}
+	if err == nil && c.WriteDir != "" && h.allows.root {
+		err = chownTree(c.WriteDir, b.uid, b.gid)
+	}
+	if err != nil {
+		b.cleanup()
+		return nil, api.Errorf(api.CodeStartFailed, "cannot prepare a box: %v", err).WithCause(err)
+	}
+	return b, nil
+}
+
+func (h *Host) launch(ctx context.Context, b *Box, c Config) error {
+	here, there, err := socketpair()
+	if err != nil {
+		return err
+	}
+	b.wire = here
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		there.Close()
+		return err
+	}
+	defer null.Close()
+	files := []*os.File{null, orNull(c.Stdout, null), orNull(c.Stderr, null)}
+	files = append(append(files, c.Files...), there)
+	attr := &os.ProcAttr{Files: files, Dir: "/", Env: []string{"GOGC=off", "GOMAXPROCS=2"}, Sys: h.attributes(b)}
+	args := append(slices.Clone(h.o.Self), strconv.Itoa(len(files)-1))
+
+	var proc *os.Process
+	begin := time.Now()
+	h.onSpawner(func() {
+		proc, err = b.link.inside(func() (*os.Process, error) { return os.StartProcess(args[0], args, attr) })
+	})
+	there.Close() // the only other end is the box's: its end is ours to see
+	if err != nil {
+		here.Close()
+		return api.Errorf(api.CodeStartFailed, "cannot start a box: %v", err).WithCause(err)
+	}
+	b.proc, b.pid = proc, proc.Pid
+	go b.watch()
+	stop := context.AfterFunc(ctx, b.Kill)
+	err = b.begin(c)
+	if !stop() && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	b.started = time.Since(begin)
+	if err != nil {
+		b.Kill()
+		<-b.done
+		if !errors.Is(err, ctx.Err()) && ctx.Err() == nil && b.exit.OOM {
+			return api.Errorf(api.CodeStartFailed, "the memory limit of %s is too small to start", size(b.limits.MemoryBytes))
+		}
+		return err
+	}
+	return nil
+}
+
+// begin puts the new process into its cgroup and tells it what to become.
+func (b *Box) begin(c Config) error {
+	if b.group != nil && !b.h.groups.v2 || b.h.groups.v2 && !b.intoGroup {
+		if err := b.group.add(b.pid); err != nil {
+			return api.Errorf(api.CodeStartFailed, "cannot move the box into its cgroup: %v", err).WithCause(err)
+		}
+	}
+	plan := b.h.layout.plan(boxPlan{Config: c, uid: b.uid, gid: b.gid, ownNet: b.ownNet && b.link == nil, newUser: !b.h.allows.root})
+	q := request{Plan: plan, Args: c.Args, Env: environment(c.Env), Dir: c.Dir, Hold: c.Hold, Init: c.Init, Files: len(c.Files)}
+	return b.tell(q)
+}
+
+// tell sends a request and waits until the program was exec'ed or is held.
+func (b *Box) tell(q request) error {
+	b.wireMu.Lock() // finish closes the socket, but only when the last word of the other side is read
+	defer b.wireMu.Unlock()
+	msg, err := frame(q)
+	if err != nil {
+		return api.Errorf(api.CodeInvalid, "%v", err)
+	}
+	if _, err := b.wire.Write(msg); err != nil {
+		return api.Errorf(api.CodeStartFailed, "the box ended before it was told what to run").WithCause(err)
+	}
+	var r reply
+	err = receive(b.wire, &r)
+	if err == nil && r.Stage == "exec" { // either exec closes the socket, or it failed
+		if err = receive(b.wire, &r); errors.Is(err, io.EOF) {
+			return b.tighten()
+		}
+	}
+	switch {
+	case err == nil && r.Stage == "ready":
+		b.held.Store(true)
+		return nil
+	case err == nil && r.Stage == "started":
+		b.reported = make(chan struct{})
+		go b.reports()
+		return b.tighten()
+	case err == nil:
+		return api.Errorf(api.CodeStartFailed, "the box did not start: %s", r.Error).WithCause(syscall.Errno(r.Errno))
+	case b.killed.Load():
+		return api.Errorf(api.CodeStartFailed, "the box was killed while it started")
+	}
+	return api.Errorf(api.CodeStartFailed, "the box ended while it started").WithCause(err)
+}
+
+// tighten sets the limits that are too small for sandbox-init.
+func (b *Box) tighten() error {
+	if b.narrow {
+		return b.group.limit(b.limits)
+	}
+	return nil
+}
+
+// reports reads how the program below a mini init ended.
+func (b *Box) reports() {
+	defer close(b.reported)
+	var r reply
+	if receive(b.wire, &r) == nil && r.Stage == "exit" {
+		b.report.Store(&r)
+	}
+}
+
+// Exec lets a held box go on with a program. It can be used once.
+func (b *Box) Exec(args, env []string, dir string) error {
+	if !b.held.CompareAndSwap(true, false) {
+		return api.Errorf(api.CodeInvalid, "box %s does not wait for a program", b.id)
+	}
+	if err := b.tell(request{Args: args, Env: environment(env), Dir: dir}); err != nil {
+		b.Kill()
+		<-b.done
+		return err
+	}
+	return nil
+}
+
+func (h *Host) attributes(b *Box) *syscall.SysProcAttr {
+	a := &syscall.SysProcAttr{}
+	if h.allows.mounts {
+		a.Cloneflags = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+	}
+	if b.ownNet && b.link == nil {
+		a.Cloneflags |= unix.CLONE_NEWNET
+	}
+	if !h.allows.root && h.allows.mounts {
+		a.Cloneflags |= unix.CLONE_NEWUSER
+		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: b.uid, HostID: b.uid, Size: 1}}
+		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: b.gid, HostID: b.gid, Size: 1}}
+	}
+	if h.groups.v2 && len(h.groups.roots) > 0 {
+		if fd, err := b.group.open(); err == nil {
+			b.intoGroup, a.UseCgroupFD, a.CgroupFD = true, true, fd
+			b.groupFD = fd
+		}
+	}
+	return a
+}
+
+func environment(env []string) []string {
+	out := slices.Clone(env)
+	has := func(name string) bool {
+		return slices.ContainsFunc(out, func(e string) bool { return strings.HasPrefix(e, name+"=") })
+	}
+	if !has("HOME") {
+		out = append(out, "HOME=/tmp")
+	}
+	if !has("PATH") {
+		out = append(out, "PATH="+defaultPath)
+	}
+	return out
+}
+
+func orNull(f, null *os.File) *os.File {
+	if f == nil {
+		return null
+	}
+	return f
+}
+
+// socketpair makes two connected streams; ours can be read with the poller.
+func socketpair() (here, there *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	unix.SetNonblock(fds[0], true)
+	return os.NewFile(uintptr(fds[0]), "sandbox"), os.NewFile(uintptr(fds[1]), "sandbox-init"), nil
+}
+
+func chownTree(dir string, uid, gid int) error {
+	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return fmt.Errorf("give %s to the box's user: %w", path, err)
+		}
+		return os.Lchown(path, uid, gid)
+	})
+}
+
+// takeBack gives a folder written by a box to this process' user again.
+func (h *Host) takeBack(dir string) {
+	if dir == "" || !h.allows.root {
+		return
+	}
+	if err := chownTree(dir, os.Getuid(), os.Getgid()); err != nil {
+		h.log.Warn("cannot take a folder back from a box's user", "folder", dir, "error", err)
+	}
+}
