@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -12,8 +13,8 @@ import (
 	"github.com/hearth-run/hearth/api"
 )
 
-// status is a failure as the API sends it (metav1.Status); hearth's own code,
-// hint and detail travel as causes of its details.
+// status is a failure as the API sends it (metav1.Status); hints travel as a
+// cause of its details and, for clients that show only that, in the message.
 type status struct {
 	Kind    string `json:"kind"`
 	Message string `json:"message"`
@@ -36,6 +37,10 @@ type status struct {
 		Detail  string `json:"detail"`
 	} `json:"error"`
 }
+
+// sentLine is a line of the text that was sent, which nobody wrote: JSON made of
+// a manifest.
+var sentLine = regexp.MustCompile(`^line \d+: `)
 
 // failure makes an error of an answer that is none of success. It reads, but
 // does not close, the body.
@@ -68,15 +73,18 @@ func decodeFailure(code int, header http.Header, body []byte) *api.Error {
 	}
 	for _, c := range s.Details.Causes {
 		switch c.Reason {
-		case "hearth/code":
+		case "Code":
 			e.Code = known(c.Message, e.Code)
-		case "hearth/hint":
+		case "Hint":
 			e.Hint = c.Message
-		case "hearth/detail":
+		case "Detail":
 			e.Detail = c.Message
 		default:
-			e.Fields = append(e.Fields, api.FieldError{Path: c.Field, Message: c.Message})
+			e.Fields = append(e.Fields, api.FieldError{Path: c.Field, Message: sentLine.ReplaceAllString(c.Message, "")})
 		}
+	}
+	if e.Hint != "" {
+		e.Message = strings.TrimSuffix(e.Message, " (hint: "+e.Hint+")")
 	}
 	return e
 }

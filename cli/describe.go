@@ -1,0 +1,246 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/client"
+	"github.com/hearth-run/hearth/core/record"
+)
+
+func (a *app) describeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "describe [KIND/]NAME",
+		Short: "Say whether something works and, if not, why",
+		Long:  "Say whether something works and, if not, why. The first line is the verdict; then conditions, the last build, failed calls and events follow, and what to do next.",
+		Example: `  hearth describe hello
+  hearth describe revision/hello@2
+  hearth describe route/shop`,
+		Args:              args(1, 2, "[kind/]name"),
+		ValidArgsFunction: a.completeKinds,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runDescribe(cmd.Context(), strings.Join(args, "/"))
+		},
+	}
+}
+
+// common is what a describe reads of any kind.
+type common struct {
+	Status struct {
+		Conditions          api.Conditions `json:"conditions"`
+		ObservedGeneration  int64          `json:"observedGeneration"`
+		LatestRevision      string         `json:"latestRevision"`
+		LatestReadyRevision string         `json:"latestReadyRevision"`
+		URL                 string         `json:"url"`
+		Build               *api.BuildInfo `json:"build"`
+	} `json:"status"`
+}
+
+func (a *app) runDescribe(ctx context.Context, word string) error {
+	c, t, err := a.connect()
+	if err != nil {
+		return err
+	}
+	p := a.progress("reading " + word)
+	defer p.done()
+	o, err := a.find(ctx, c, t, word)
+	if err != nil {
+		return err
+	}
+	if a.machine() || a.output == "name" {
+		p.done()
+		return a.showObjects([]client.Object{o}, true)
+	}
+	var s common
+	if err := o.Into(&s); err != nil {
+		return err
+	}
+	var b strings.Builder
+	paint := a.tablePaint()
+	fmt.Fprintln(&b, verdict(paint, o, s))
+	next := describeConditions(&b, paint, s)
+	describeBuild(&b, s.Status.Build)
+	if o.Kind.Kind != "Secret" { // whose values are not for screens
+		describeSpec(&b, o)
+	}
+	if o.Kind.Kind == "Function" {
+		a.describeCalls(ctx, &b, c, o.Meta.Name)
+	}
+	a.describeEvents(ctx, &b, c, o)
+	if next == "" && o.Kind.Kind == "Function" {
+		next = "hearth invoke " + o.Meta.Name
+	}
+	if next != "" {
+		fmt.Fprintf(&b, "\nnext: %s\n", next)
+	}
+	p.done()
+	return a.data(b.String())
+}
+
+// verdict is the first line: can this be used now, and if not, why.
+func verdict(p painter, o client.Object, s common) string {
+	line := p.bold(ref(o))
+	ready, known := s.Status.Conditions.Get(api.ConditionReady)
+	switch {
+	case o.Meta.DeletionTimestamp != nil:
+		return line + "   being deleted"
+	case !o.Kind.Status:
+		return line
+	case !known || ready.Status == api.Unknown:
+		line += "   " + p.warn("not ready yet")
+		if ready.Message != "" {
+			line += ": " + first(ready.Message)
+		}
+	case ready.Status == api.True:
+		line += "   " + p.good("ready")
+		if s.Status.URL != "" {
+			line += "   " + s.Status.URL
+		}
+	default:
+		line += "   " + p.bad("not ready") + ": " + first(strings.TrimSpace(ready.Message))
+		if ready.Message == "" {
+			line += ready.Reason
+		}
+	}
+	if r := s.Status.LatestReadyRevision; r != "" {
+		line += "   " + revisionText(r) + " serves"
+		if l := s.Status.LatestRevision; l != "" && l != r {
+			line += ", " + revisionText(l) + " does not"
+		}
+	}
+	if g := s.Status.ObservedGeneration; g != 0 && g < o.Meta.Generation {
+		line += "   (a newer change is not looked at yet)"
+	}
+	return line
+}
+
+func first(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
+
+// describeConditions lists what is not well, then what is, and returns the hint
+// of the first that is not.
+func describeConditions(b *strings.Builder, p painter, s common) (next string) {
+	if len(s.Status.Conditions) == 0 {
+		return ""
+	}
+	b.WriteString("\nconditions:\n")
+	for _, c := range s.Status.Conditions {
+		mark := p.good("✓")
+		switch c.Status {
+		case api.False:
+			mark = p.bad("✗")
+		case api.Unknown:
+			mark = p.warn("…")
+		}
+		line := fmt.Sprintf("  %s %-10s %s", mark, c.Type, c.Reason)
+		if c.Message != "" {
+			line += "   " + indent(strings.TrimSpace(c.Message), "      ")
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		if c.Hint != "" && c.Status != api.True {
+			fmt.Fprintf(b, "      %s %s\n", p.dim("hint:"), c.Hint)
+			if next == "" {
+				next = c.Hint
+			}
+		}
+	}
+	return next
+}
+
+func describeBuild(b *strings.Builder, i *api.BuildInfo) {
+	if i == nil {
+		return
+	}
+	b.WriteString("\nlast build: " + strings.ToLower(i.Phase))
+	if i.Started != nil {
+		b.WriteString(", " + age(time.Since(i.Started.Time)) + " ago")
+	}
+	if i.Duration != nil {
+		b.WriteString(", took " + short(i.Duration.Duration))
+	}
+	b.WriteByte('\n')
+	if i.Phase == "Failed" && i.Message != "" {
+		fmt.Fprintf(b, "    %s\n", indent(strings.TrimSpace(i.Message), "    "))
+	}
+}
+
+// describeSpec lists the spec's scalars; code is left out.
+func describeSpec(b *strings.Builder, o client.Object) {
+	var m struct {
+		Spec map[string]any `json:"spec"`
+	}
+	if json.Unmarshal(o.JSON, &m) != nil || len(m.Spec) == 0 {
+		return
+	}
+	delete(m.Spec, "source")
+	var lines []string
+	for _, r := range flatten("", m.Spec) {
+		lines = append(lines, fmt.Sprintf("  %-16s %s", r[0], first(r[1])))
+	}
+	for _, k := range []string{"env", "targets", "methods", "command", "secrets", "config"} {
+		list, _ := m.Spec[k].([]any)
+		for _, item := range list {
+			text, err := marshal(item)
+			if err == nil {
+				lines = append(lines, fmt.Sprintf("  %-16s %s", k, strings.Trim(string(text), `"`)))
+			}
+		}
+	}
+	if len(lines) > 0 {
+		b.WriteString("\nspec:\n" + strings.Join(lines, "\n") + "\n")
+	}
+}
+
+func (a *app) describeCalls(ctx context.Context, b *strings.Builder, c *client.Client, name string) {
+	calls, err := c.Calls(ctx, record.Query{Function: name, Errors: true, Limit: 5})
+	if err != nil || len(calls) == 0 {
+		return // the verdict stands without them
+	}
+	b.WriteString("\nfailed calls, newest first:\n")
+	for _, x := range calls {
+		fmt.Fprintf(b, "  %s   %d %s %s   %s   %s", x.Time.Local().Format(time.TimeOnly), x.Status, x.Method, x.Path, short(x.Duration), revisionText(x.Revision))
+		if x.Code != "" {
+			b.WriteString("   " + x.Code)
+		}
+		fmt.Fprintf(b, "   hearth logs --request %s\n", x.Request)
+	}
+}
+
+func (a *app) describeEvents(ctx context.Context, b *strings.Builder, c *client.Client, o client.Object) {
+	l, err := c.List(ctx, mustKind("event"), client.ListOptions{Fields: "involvedObject.kind=" + o.Kind.Kind + ",involvedObject.name=" + o.Meta.Name})
+	if err != nil {
+		return
+	}
+	var events []api.Event
+	for _, item := range l.Items {
+		e, err := client.As[api.Event](item, nil)
+		if err == nil && e.InvolvedObject.Name == o.Meta.Name && e.InvolvedObject.Kind == o.Kind.Kind {
+			events = append(events, *e)
+		}
+	}
+	if len(events) == 0 {
+		return
+	}
+	when := func(e api.Event) time.Time {
+		for _, t := range []*api.Time{e.LastTimestamp, e.EventTime, e.FirstTimestamp, e.Metadata.CreationTimestamp} {
+			if t != nil {
+				return t.Time
+			}
+		}
+		return time.Time{}
+	}
+	slices.SortStableFunc(events, func(x, y api.Event) int { return when(y).Compare(when(x)) })
+	b.WriteString("\nevents, newest first:\n")
+	for _, e := range events[:min(len(events), 8)] {
+		fmt.Fprintf(b, "  %-4s %-8s %-16s %s\n", age(time.Since(when(e))), e.Type, e.Reason, first(e.Message))
+	}
+}

@@ -1,0 +1,270 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/client"
+	"github.com/hearth-run/hearth/core/engine"
+)
+
+// StartFunc starts a server and returns when it is ready. A port that is taken
+// is api.CodePortTaken, a state folder in use api.CodeHeld; nothing is left
+// running after an error.
+type StartFunc func(ctx context.Context, c UpConfig) (*Running, error)
+
+// UpConfig is what the flags of hearth up say.
+type UpConfig struct {
+	State       string // folder; made when it is not there
+	GatewayHost string // address the gateway listens on
+	GatewayPort int    // 0: any free one
+	APIPort     int    // 0: any free one; the API listens on 127.0.0.1
+	TLSCert     string // files for the gateway; empty: plain HTTP
+	TLSKey      string
+	Version     string
+	Log         *slog.Logger
+}
+
+// Running is a started server.
+type Running struct {
+	GatewayURL string // http://localhost:8080
+	APIURL     string // https://localhost:4000
+	Token      string // bearer token of the machine's owner
+	CA         []byte // PEM certificate to trust for APIURL
+	Kubeconfig string // file
+	State      string // folder
+	Engine     string // a few words: "process: user, files, cgroup"
+	Findings   []engine.Finding
+	Ready      time.Duration // from Start to ready
+
+	Done  <-chan struct{}             // closed when it stopped by itself
+	Err   func() error                // why; valid once Done is closed
+	Close func(context.Context) error // drains and stops everything
+}
+
+type upFlags struct {
+	UpConfig
+	noWatch bool
+	verbose bool
+}
+
+// closeWithin bounds how long up takes to drain and stop.
+const closeWithin = 30 * time.Second
+
+func (a *app) upCommand() *cobra.Command {
+	var f upFlags
+	cmd := &cobra.Command{
+		Use:   "up [FILE|FOLDER…]",
+		Short: "Start everything on this machine",
+		Long: `Start everything on this machine: the gateway that answers calls, the API, the builder. State is kept in the state folder.
+Files and folders given are deployed, and deployed again whenever they change; while a build fails the last good revision keeps serving.`,
+		Example: `  hearth up
+  hearth up hello.js shop/
+  hearth up --gateway-port 8081 --api-port 4001 --state /tmp/second`,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.runUp(cmd.Context(), args, f) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.State, "state", stateFolder, "`folder` where everything is kept")
+	fl.IntVar(&f.GatewayPort, "gateway-port", 8080, "port that answers calls; 0 takes a free one")
+	fl.StringVar(&f.GatewayHost, "gateway-host", "127.0.0.1", "`address` the gateway listens on; 0.0.0.0 is every network")
+	fl.IntVar(&f.APIPort, "api-port", 4000, "port of the API; 0 takes a free one")
+	fl.StringVar(&f.TLSCert, "tls-cert", "", "PEM `file` of the gateway's certificate; with it the gateway speaks HTTPS")
+	fl.StringVar(&f.TLSKey, "tls-key", "", "PEM `file` of its key")
+	fl.BoolVar(&f.noWatch, "no-watch", false, "deploy what is given once, and do not watch it")
+	fl.BoolVar(&f.verbose, "verbose", false, "show the server's own log")
+	return cmd
+}
+
+func (a *app) runUp(ctx context.Context, paths []string, f upFlags) error {
+	if (f.TLSCert == "") != (f.TLSKey == "") {
+		return usage("--tls-cert and --tls-key belong together").WithHint("give both, or none")
+	}
+	for name, port := range map[string]int{"--gateway-port": f.GatewayPort, "--api-port": f.APIPort} {
+		if port < 0 || port > 65535 {
+			return usage("%s: %d is not a port", name, port).WithHint("1 to 65535, or 0 for any free one")
+		}
+	}
+	for _, p := range paths {
+		if _, err := os.Stat(p); err != nil {
+			return api.Errorf(api.CodeNotFound, "cannot deploy %s: there is no such file or folder", p).WithHint("hearth up alone starts without a function")
+		}
+	}
+	if a.env.Start == nil {
+		return api.Errorf(api.CodeUnsupported, "this build of hearth has no server")
+	}
+	level := slog.LevelError
+	if f.verbose {
+		level = slog.LevelDebug
+	}
+	f.Log = slog.New(slog.NewTextHandler(a.Err, &slog.HandlerOptions{Level: level}))
+	f.Version = a.env.Version
+
+	p := a.progress("starting")
+	r, err := a.env.Start(ctx, f.UpConfig)
+	p.done()
+	if err != nil {
+		return err
+	}
+	t, err := a.announce(r)
+	if err == nil {
+		u := &up{a: a, r: r, t: t, flags: f}
+		err = u.run(ctx, paths)
+		a.say("%s", u.goodbye())
+	}
+	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
+	defer cancel()
+	p = a.progress("stopping")
+	cerr := r.Close(cctx)
+	p.done()
+	if err == nil && cerr != nil {
+		err = api.Errorf(api.CodeInternal, "stopped, but not cleanly: %w", cerr).WithHint("ps shows whether a process was left behind")
+	}
+	return err
+}
+
+// announce keeps the context file and prints the banner.
+func (a *app) announce(r *Running) (target, error) {
+	t := target{Name: localContext, URL: r.APIURL, Token: r.Token, CA: string(r.CA), Gateway: r.GatewayURL, Kubeconfig: r.Kubeconfig}
+	full, err := filepath.Abs(r.State)
+	if err != nil {
+		return t, usage("cannot tell where %s is: %v", r.State, err)
+	}
+	data, err := json.MarshalIndent(t, "", "  ")
+	if err != nil {
+		return t, err
+	}
+	if err := writePrivate(filepath.Join(full, contextFile), append(data, '\n')); err != nil {
+		return t, err
+	}
+	if a.machine() {
+		err := a.showValue(map[string]any{"gateway": r.GatewayURL, "api": r.APIURL, "state": full, "kubeconfig": r.Kubeconfig, "readySeconds": r.Ready.Seconds()})
+		return t, err
+	}
+	a.say("%s", a.banner(r))
+	return t, nil
+}
+
+func (a *app) banner(r *Running) string {
+	var b strings.Builder
+	line := func(name, value, note string) {
+		fmt.Fprintf(&b, "  %s %-29s %s\n", a.paint.dim(fmt.Sprintf("%-9s", name)), value, a.paint.dim(note))
+	}
+	fmt.Fprintf(&b, "%s   ready in %s\n\n", a.paint.bold("hearth "+a.env.Version), short(r.Ready))
+	scheme, host, _ := strings.Cut(r.GatewayURL, "://")
+	_, port, _ := strings.Cut(host, ":")
+	name := scheme + "://<name>.localhost"
+	if port != "" {
+		name += ":" + port
+	}
+	line("Gateway", r.GatewayURL, name)
+	line("API", r.APIURL+"/apis", `context "local"; kubectl: eval "$(hearth env)"`)
+	state := r.State
+	if !filepath.IsAbs(state) && !strings.HasPrefix(state, ".."+string(filepath.Separator)) {
+		state = "./" + filepath.Clean(state)
+	}
+	line("State", state, "kept between runs; hearth reset forgets it")
+	engine, note, _ := strings.Cut(r.Engine, ": ")
+	var missing []string
+	for _, f := range r.Findings {
+		if !f.OK {
+			missing = append(missing, f.Check)
+		}
+	}
+	if len(missing) > 0 {
+		note = strings.TrimPrefix(note+"; no "+strings.Join(missing[:min(3, len(missing))], ", ")+" here: hearth doctor", "; ")
+	}
+	line("Engine", engine, note)
+	return b.String()
+}
+
+func readContextFile(state string) (target, error) {
+	t := target{Name: localContext}
+	data, err := os.ReadFile(filepath.Join(state, contextFile))
+	if err != nil {
+		return t, err
+	}
+	return t, json.Unmarshal(data, &t)
+}
+
+func (t target) client() (*client.Client, error) {
+	return client.New(client.Config{URL: t.URL, CA: []byte(t.CA), Token: t.Token})
+}
+
+// up is a running hearth up.
+type up struct {
+	a       *app
+	r       *Running
+	t       target
+	c       *client.Client
+	flags   upFlags
+	targets []*deployment
+}
+
+// run deploys and watches until ctx ends, the user quits or the server stops.
+func (u *up) run(ctx context.Context, paths []string) (err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	// Commands typed as keys, and deployments, talk to this very server.
+	if u.c, err = u.t.client(); err != nil {
+		return err
+	}
+	if u.a.namespace != "" {
+		u.c = u.c.In(u.a.namespace)
+	}
+	defer u.c.Close()
+	for _, p := range paths {
+		u.targets = append(u.targets, &deployment{path: p})
+	}
+	work := make(chan struct{})
+	go func() {
+		defer close(work)
+		u.work(ctx)
+	}()
+	keys := u.keys(ctx, stop)
+	defer func() {
+		stop()
+		<-work
+		keys()
+	}()
+	select {
+	case <-ctx.Done():
+		return nil // Ctrl-C and q are how it is meant to end
+	case <-u.r.Done:
+		if u.r.Err != nil {
+			if err := u.r.Err(); err != nil && !errors.Is(err, context.Canceled) {
+				return err
+			}
+		}
+		return api.Errorf(api.CodeInternal, "the server stopped by itself").WithHint("hearth up --verbose shows its log")
+	}
+}
+
+// goodbye is the line at the end: what is kept.
+func (u *up) goodbye() string {
+	text := "stopped; kept in " + u.r.State
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	var kept []string
+	if u.c != nil {
+		for _, k := range []string{"function", "route", "runtime"} {
+			l, err := u.c.List(ctx, mustKind(k), client.ListOptions{AllNamespaces: true})
+			if err == nil && len(l.Items) > 0 {
+				kept = append(kept, count(len(l.Items), k))
+			}
+		}
+	}
+	if len(kept) > 0 {
+		text += ": " + strings.Join(kept, ", ")
+	}
+	return text
+}
