@@ -26,13 +26,20 @@ type instance struct {
 
 // output is what a process wrote straight to its descriptors.
 type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu   sync.Mutex
+	b    bytes.Buffer
+	more chan struct{}
 }
+
+func newOutput() *output { return &output{more: make(chan struct{}, 1)} }
 
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	select {
+	case o.more <- struct{}{}:
+	default:
+	}
 	return o.b.Write(p)
 }
 
@@ -40,6 +47,19 @@ func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.b.String()
+}
+
+// wait waits until the output is s.
+func (o *output) wait(s string) bool {
+	late := time.After(patience)
+	for o.String() != s {
+		select {
+		case <-o.more:
+		case <-late:
+			return false
+		}
+	}
+	return true
 }
 
 // unpack writes the embedded loaders to a folder.
@@ -113,7 +133,7 @@ func startCommand(t testing.TB, argv []string) *instance {
 	t.Helper()
 	path, f := listen(t)
 	defer f.Close()
-	i := &instance{socket: path, out: &output{}, exited: make(chan struct{})}
+	i := &instance{socket: path, out: newOutput(), exited: make(chan struct{})}
 	i.cmd = exec.Command(argv[0], argv[1:]...)
 	i.cmd.ExtraFiles = []*os.File{f}
 	i.cmd.Env = append(os.Environ(), "HEARTH_LISTEN_FD=3")

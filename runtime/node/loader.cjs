@@ -36,6 +36,14 @@ function leave(status) {
   setTimeout(exit, 1000, status);
 }
 
+// whenQuiet leaves once no call is open, after a look at what has arrived on
+// other connections: a call sent before DRAIN may be read after it.
+function whenQuiet() {
+  setImmediate(() => setImmediate(() => {
+    if (open === 0) leave(0);
+  }));
+}
+
 const hooks = {
   run(call, fn, self, a, b) { return fn.call(self, a, b); },
   failed(call, err) {
@@ -63,13 +71,11 @@ function track(concurrency) {
 
 function ended(call) {
   open--;
-  if (current === call) {
-    logs.flush();
-    current = undefined;
-  }
+  logs.flush(call.id);
+  if (current === call) current = undefined;
   if (open === 0) {
     if (dying) setImmediate(leave, 1);
-    else if (draining) setImmediate(leave, 0);
+    else if (draining) whenQuiet();
   }
 }
 
@@ -126,7 +132,7 @@ const host = {
   },
   drain() {
     draining = true;
-    if (open === 0) leave(0);
+    whenQuiet();
   },
   closed(conn) {
     if (conn === control) exit(0);

@@ -7,7 +7,7 @@ let conn;
 let idNow = () => '';
 let early = [];
 let earlySize = 0;
-const partial = [undefined, undefined, undefined]; // by stream: {id, text} of a line without an end
+const partial = new Map(); // stream and id -> text of a line without an end
 
 function emit(which, id, text) {
   if (text.endsWith('\n')) text = text.slice(0, -1);
@@ -21,24 +21,25 @@ function emit(which, id, text) {
 }
 
 function put(which, id, text) {
-  const p = partial[which];
-  if (p !== undefined) {
-    partial[which] = undefined;
-    if (p.id === id) text = p.text + text;
-    else emit(which, p.id, p.text);
+  const key = which + id;
+  const before = partial.get(key);
+  if (before !== undefined) {
+    partial.delete(key);
+    text = before + text;
   }
-  const at = text.lastIndexOf('\n') + 1;
-  if (at > 0) emit(which, id, text.slice(0, at));
-  if (at === text.length) return;
-  if (text.length - at > 16384) emit(which, id, text.slice(at));
-  else partial[which] = { id, text: text.slice(at) };
+  let at = text.lastIndexOf('\n') + 1;
+  if (text.length - at > 16384) at = text.length;
+  if (at > 0) emit(which, id, at === text.length ? text : text.slice(0, at));
+  if (at < text.length) partial.set(key, text.slice(at));
 }
 
-function flush() {
-  for (const which of [1, 2]) {
-    const p = partial[which];
-    partial[which] = undefined;
-    if (p !== undefined) emit(which, p.id, p.text);
+// flush sends lines without an end: of one call, or all.
+function flush(id) {
+  if (partial.size === 0) return;
+  for (const [key, text] of partial) {
+    if (id !== undefined && key.slice(1) !== id) continue;
+    partial.delete(key);
+    emit(Number(key[0]), key.slice(1), text);
   }
 }
 

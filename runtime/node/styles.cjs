@@ -105,8 +105,8 @@ function runner(style, fn, self, about, hooks) {
         };
         try {
           const v = run(call, fn, self, new Event(call, bytes), back);
+          // What it returns otherwise means nothing: (x, callback) => setTimeout(…).
           if (v && typeof v.then === 'function') v.then((x) => { if (x !== undefined) give(call, x); }, (err) => failed(call, err));
-          else if (v !== undefined) give(call, v);
         } catch (err) {
           failed(call, err);
         }

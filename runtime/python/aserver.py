@@ -69,7 +69,12 @@ class Loop:
         self.quiet()
 
     def quiet(self):
-        if self.server.draining and not self.tasks and not self.stopping.done():
+        # A call sent before DRAIN may be read after it, so there is a last look.
+        if self.server.draining and not self.tasks:
+            self.loop.call_later(0.002, self.stop)
+
+    def stop(self):
+        if not self.tasks and not self.stopping.done():
             self.stopping.set_result(None)
 
     # --- calls

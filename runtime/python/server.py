@@ -12,6 +12,10 @@ from _hearth import answers, event, load, logs, wire, wsgi
 HELLO = {"version": 1, "runtime": "python", "runtimeVersion": "%d.%d.%d" % sys.version_info[:3], "loader": "1"}
 
 
+class Woken(BaseException):
+    """A signal came while the main loop was waiting."""
+
+
 class NoLock:
     def __enter__(self):
         pass
@@ -26,7 +30,8 @@ class Server:
         self.call_class = wire.Call
         self.listener = listener
         self.poller = select.poll()
-        self.poller.register(listener.fileno(), select.POLLIN)
+        if listener is not None:
+            self.poller.register(listener.fileno(), select.POLLIN)
         self.conns = {}
         self.control = None
         self.logs = logs.Logs()
@@ -75,10 +80,13 @@ class Server:
         if conn is self.control:
             os._exit(0)
 
-    def drain(self, *_):
+    def drain(self):
         self.draining = True
-        if self.idle and self.open == 0 and not self.ready:
-            self.leave(0)
+
+    def signalled(self, *_):
+        self.draining = True
+        if self.idle:
+            raise Woken  # poll would go on waiting
 
     def fork(self, spec):
         raise wire.Malformed("this loader is no zygote")
@@ -120,14 +128,18 @@ class Server:
 
     # --- the loop
 
-    def turn(self):
-        """Wait for something to read and read it."""
-        for fd, _ in self.poller.poll():
+    def turn(self, timeout=None):
+        """Wait for something to read and read it; False when nothing came."""
+        came = False
+        for fd, _ in self.poller.poll(timeout):
+            came = True
+            self.idle = False
             conn = self.conns.get(fd)
             if conn is not None:
                 conn.readable()
             elif fd == self.listener.fileno():
                 self.accept()
+        return came
 
     def accept(self):
         try:
@@ -141,18 +153,27 @@ class Server:
         return conn
 
     def run(self):
-        # The signal may come at any time; poll is interrupted by it.
-        signal.signal(signal.SIGTERM, self.drain)
+        signal.signal(signal.SIGTERM, self.signalled)
         while True:
-            while self.ready:
-                self.main(self.ready.pop(0))
-            if self.next is not None:
-                self.next()  # does not return
-            self.idle = True
-            if self.draining and self.open == 0:
+            try:
+                self.step()
+            except Woken:
+                self.idle = False
+
+    def step(self):
+        while self.ready:
+            self.main(self.ready.pop(0))
+        if self.next is not None:
+            self.next()  # does not return
+        if self.draining and self.open == 0:
+            # A call sent before DRAIN may be read after it.
+            if not self.turn(0):
                 self.leave(0)
+            return
+        self.idle = True
+        if not self.draining or self.open:
             self.turn()
-            self.idle = False
+        self.idle = False
 
     def leave(self, status):
         self.logs.flush()
@@ -204,11 +225,12 @@ def main(fd, warm):
     listener = socket.socket(fileno=fd)
     os.set_inheritable(fd, False)
     listener.setblocking(False)
-    server = Server(listener)
     if warm:
         from _hearth import warming
 
-        warming.call(server)
+        # On a server of its own: the host may be connecting to ours already.
+        warming.call(Server(None))
+    server = Server(listener)
     logs.install(server.logs)
     sys.argv[0] = ""
     server.run()

@@ -138,8 +138,7 @@ def run(fd):
     if sys.platform == "linux":
         from _hearth import plan  # noqa: F401  (ctypes, before the fork)
     warming.preload(warming.COMMON)
-    warmed = server.Server(listener)
-    warming.call(warmed)
+    warming.call(server.Server(None))
     zygote = Zygote(listener)
     gc.collect()
     gc.disable()

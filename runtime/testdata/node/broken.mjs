@@ -1,0 +1,2 @@
+function deep() { throw new RangeError('while importing'); }
+deep();

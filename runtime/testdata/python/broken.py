@@ -1,0 +1,5 @@
+def deep():
+    raise KeyError("while importing")
+
+
+deep()
