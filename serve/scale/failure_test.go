@@ -3,6 +3,8 @@ package scale
 import (
 	"context"
 	"errors"
+	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,10 +62,11 @@ func TestLoadFailureIsBackedOff(t *testing.T) {
 }
 
 func TestSuccessResetsBackoff(t *testing.T) {
-	fail := true
+	var fail atomic.Bool
+	fail.Store(true)
 	p := program(func(p *memory.Program) {
 		p.Fail = func(engine.Spec) error {
-			if fail {
+			if fail.Load() {
 				return errors.New("no such device")
 			}
 			return nil
@@ -78,7 +81,7 @@ func TestSuccessResetsBackoff(t *testing.T) {
 			}
 			time.Sleep(api.AsError(err).RetryAfter)
 		}
-		fail = false
+		fail.Store(false)
 		// While it is failing one start is tried, then as many as needed.
 		var calls []*call
 		for range 5 {
@@ -121,14 +124,17 @@ func TestLeastInstancesThatCannotStart(t *testing.T) {
 }
 
 func TestCrashLoop(t *testing.T) {
-	live := 20 * time.Millisecond
-	p := program(nil)
-	set := func(d time.Duration) {
-		x := p["main.f"]
-		x.LiveTime = d
-		p["main.f"] = x
-	}
-	set(live)
+	const live = 20 * time.Millisecond
+	var crashing atomic.Bool
+	crashing.Store(true)
+	p := program(func(p *memory.Program) {
+		p.Main = func(p *memory.Process) http.Handler {
+			if crashing.Load() {
+				time.AfterFunc(live, func() { p.Exit(1) })
+			}
+			return http.NotFoundHandler()
+		}
+	})
 	inBubble(t, Config{}, p, func(h *house) {
 		r := revision(1, 1, 2, 2)
 		h.Keep(r)
@@ -136,8 +142,12 @@ func TestCrashLoop(t *testing.T) {
 		if n := h.e.Starts(); n > 60 {
 			t.Errorf("%d starts of what lives for %s, in ten minutes", n, live)
 		}
+		for h.StatsOf(r).Instances+h.StatsOf(r).Starting > 0 { // a try under way
+			time.Sleep(live)
+			synctest.Wait()
+		}
 		st := h.StatsOf(r)
-		if st.Instances != 0 || st.LastError == nil || st.LastError.Code != api.CodeStartFailed {
+		if st.LastError == nil || st.LastError.Code != api.CodeStartFailed {
 			t.Fatalf("stats %+v", st)
 		}
 		_, err := h.Acquire(context.Background(), r)
@@ -147,7 +157,7 @@ func TestCrashLoop(t *testing.T) {
 		if want := "instances of hello-1 end right after they start (the last one: exited with status 1)"; err != nil && err.Error() != want {
 			t.Errorf("it says %q, want %q", err, want)
 		}
-		set(0)
+		crashing.Store(false)
 		time.Sleep(time.Minute)
 		h.alive(2)
 		if st := h.StatsOf(r); st.LastError != nil || !st.BackoffUntil.IsZero() {

@@ -341,7 +341,7 @@ func TestCloseCutsOff(t *testing.T) {
 	inBubble(t, Config{QueueDeadline: time.Hour}, program(func(p *memory.Program) { p.LoadTime = time.Minute }), func(h *house) {
 		r, slow := revision(1, 1, 0, 1), revision(2, 1, 0, 1)
 		w0 := h.begin(r)
-		time.Sleep(61 * time.Second)
+		<-w0.done
 		l := w0.lease
 		w1, w2 := h.begin(r), h.begin(slow)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,21 +18,36 @@ import (
 	"github.com/hearth-run/hearth/driver/memory"
 )
 
+// plan is all that chance decides; nothing is drawn inside a bubble, which must
+// end by itself.
+type plan struct {
+	starts int
+	revs   []*api.Revision
+	keep   []bool
+	steps  []int
+	seed   uint64
+}
+
+func draw(t *rapid.T) plan {
+	p := plan{starts: rapid.IntRange(1, 4).Draw(t, "starts"), seed: rapid.Uint64().Draw(t, "seed")}
+	for i := range 2 {
+		least, most := rapid.IntRange(0, 1).Draw(t, "min"), rapid.IntRange(1, 4).Draw(t, "max")
+		p.revs = append(p.revs, revision(i, rapid.IntRange(1, 3).Draw(t, "concurrency"), least, most))
+		p.keep = append(p.keep, rapid.Bool().Draw(t, "kept"))
+	}
+	p.steps = rapid.SliceOfN(rapid.IntRange(0, 99), 1, 80).Draw(t, "steps")
+	return p
+}
+
 // TestStateMachine does random things to two revisions and checks after each
 // what must always hold.
 func TestStateMachine(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		var failure error
-		synctest.Test(t, func(t *testing.T) {
-			defer func() { // rapid stops by panic; the bubble must end before it
-				if p := recover(); p != nil {
-					failure = fmt.Errorf("%v", p)
-				}
-			}()
-			failure = drive(t, rt)
-		})
-		if failure != nil {
-			rt.Fatal(failure)
+		p := draw(rt)
+		var err error
+		synctest.Test(t, func(t *testing.T) { err = drive(t, p) })
+		if err != nil {
+			rt.Fatal(err)
 		}
 	})
 }
@@ -39,41 +55,36 @@ func TestStateMachine(t *testing.T) {
 type model struct {
 	h       *house
 	revs    []*api.Revision
-	fail    bool
+	fail    atomic.Bool
 	waiting [][]*call // per revision, in order of arrival
 	holding [][]*call
 	all     []*call
 }
 
-func drive(t *testing.T, rt *rapid.T) (err error) {
-	m := &model{waiting: make([][]*call, 2), holding: make([][]*call, 2)}
-	m.h = open(t, Config{Starts: rapid.IntRange(1, 4).Draw(rt, "starts"), QueueLimit: 10}, map[string]memory.Program{
+func drive(t *testing.T, p plan) (err error) {
+	m := &model{revs: p.revs, waiting: make([][]*call, 2), holding: make([][]*call, 2)}
+	m.h = open(t, Config{Starts: p.starts, QueueLimit: 10}, map[string]memory.Program{
 		"main.f": {
 			Main:     func(*memory.Process) http.Handler { return http.NotFoundHandler() },
 			LoadTime: 50 * time.Millisecond,
 			Fail: func(engine.Spec) error {
-				if m.fail {
+				if m.fail.Load() {
 					return errors.New("no luck")
 				}
 				return nil
 			},
 		},
 	})
-	for i := range 2 {
-		most := rapid.IntRange(1, 4).Draw(rt, "max")
-		r := revision(i, rapid.IntRange(1, 3).Draw(rt, "concurrency"), rapid.IntRange(0, min(1, most)).Draw(rt, "min"), most)
-		m.revs = append(m.revs, r)
-		if rapid.Bool().Draw(rt, "kept") {
+	for i, r := range m.revs {
+		if p.keep[i] {
 			m.h.Keep(r)
 		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- m.h.Run(ctx) }()
-	steps := rapid.SliceOfN(rapid.IntRange(0, 99), 1, 60).Draw(rt, "steps")
-	seed := rapid.Uint64().Draw(rt, "seed")
-	rnd := rand.New(rand.NewPCG(seed, seed))
-	for i, s := range steps {
+	rnd := rand.New(rand.NewPCG(p.seed, p.seed))
+	for i, s := range p.steps {
 		what := m.step(s, rnd)
 		if err = m.check(); err != nil {
 			err = fmt.Errorf("step %d (%s): %w", i, what, err)
@@ -83,7 +94,9 @@ func drive(t *testing.T, rt *rapid.T) (err error) {
 	if e := m.finish(); err == nil {
 		err = e
 	}
-	if e := m.h.Close(context.Background()); err == nil {
+	limit, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	if e := m.h.Close(limit); err == nil {
 		err = e
 	}
 	m.h.e.Close(context.Background())
@@ -119,7 +132,7 @@ func (m *model) step(s int, rnd *rand.Rand) string {
 			return "crash"
 		}
 	case s < 84:
-		m.fail = !m.fail
+		m.fail.Store(!m.fail.Load())
 		return "fail"
 	case s < 86:
 		m.h.Retire(m.revs[i])
@@ -189,7 +202,7 @@ func (m *model) check() error {
 // finish gives every lease back and lets time pass: nobody waits for ever, and
 // nothing runs that is not kept.
 func (m *model) finish() error {
-	m.fail = false
+	m.fail.Store(false)
 	defer func() {
 		for _, c := range m.all {
 			c.cancel()
@@ -210,10 +223,14 @@ func (m *model) finish() error {
 	if n := len(m.waiting[0]) + len(m.waiting[1]); n > 0 {
 		return fmt.Errorf("%d calls still wait when everything is free", n)
 	}
+	time.Sleep(3 * time.Minute)
+	synctest.Wait()
 	for _, r := range m.revs {
+		if st := m.h.StatsOf(r); st.Instances > r.Spec.Scale.Min || st.Busy > 0 || st.Leaving > 0 {
+			return fmt.Errorf("when all is idle: %+v", st)
+		}
 		m.h.Retire(r)
 	}
-	time.Sleep(3 * time.Minute) // late revisions, known again after Retire, go when unused
 	synctest.Wait()
 	if n := m.h.e.Alive(); n > 0 {
 		return fmt.Errorf("%d instances are alive when nothing is called or kept", n)
