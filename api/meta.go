@@ -94,7 +94,8 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	v, err := time.Parse(time.RFC3339Nano, s)
-	if err != nil {
+	// A zone at the ends of time leads to a year that cannot be written.
+	if y := v.UTC().Year(); err != nil || y < 0 || y > 9999 {
 		return Errorf(CodeInvalid, "%q is not a time such as 2026-01-02T15:04:05Z", s)
 	}
 	t.Time = v

@@ -1,0 +1,87 @@
+package api_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/hearth-run/hearth/api"
+)
+
+// TestValidate checks the rules of each kind that its schema cannot say: the
+// spec given, and the paths of the errors wanted.
+func TestValidate(t *testing.T) {
+	const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	sum := strings.TrimPrefix(digest, "sha256:")
+	tests := []struct{ resource, spec, want string }{
+		{api.Functions, `{"source":{"inline":"x"}}`, ""},
+		{api.Functions, `{"source":{}}`, "spec.source"},
+		{api.Functions, `{"source":{"inline":"x","folder":"."}}`, "spec.source"},
+		{api.Functions, `{"source":{"files":{"../a":"x"}}}`, "spec.source.files"},
+		{api.Functions, `{"source":{"archive":{"url":"http://x/a.zip"}}}`, "spec.source.archive.checksum"},
+		{api.Functions, `{"source":{"archive":{"url":"http://x/a.zip","checksum":{"sum":"abc"}}}}`, "spec.source.archive.checksum.sum"},
+		{api.Functions, `{"source":{"archive":{"url":"http://x/a.zip","checksum":{"sum":"` + sum + `"}}}}`, ""},
+		{api.Functions, `{"source":{"archive":{"blob":"md5:1"}}}`, "spec.source.archive.blob"},
+		{api.Functions, `{"source":{"archive":{"blob":"` + digest + `"}}}`, ""},
+		{api.Functions, `{"source":{"archive":{}}}`, "spec.source.archive"},
+		{api.Functions, `{"source":{"inline":"x"},"scale":{"min":3,"max":2}}`, "spec.scale.min"},
+		{api.Functions, `{"source":{"inline":"x"},"timeout":0}`, "spec.timeout"},
+		{api.Functions, `{"source":{"inline":"x"},"runtime":"node","command":["a"]}`, "spec.command"},
+		{api.Functions, `{"source":{"inline":"x"},"limits":{"memory":"1Ki","disk":"1","cpu":"1m"}}`, "spec.limits.memory spec.limits.disk spec.limits.cpu"},
+		{api.Functions, `{"source":{"inline":"x"},"env":[{"name":"1A","value":"x"}]}`, "spec.env[0].name"},
+		{api.Functions, `{"source":{"inline":"x"},"env":[{"name":"A"},{"name":"A"}]}`, "spec.env[1].name"},
+		{api.Functions, `{"source":{"inline":"x"},"env":[{"name":"A","value":"x","valueFrom":{"secretKeyRef":{"name":"s","key":"k"}}}]}`, "spec.env[0]"},
+		{api.Functions, `{"source":{"inline":"x"},"env":[{"name":"A","valueFrom":{}}]}`, "spec.env[0].valueFrom"},
+		{api.Revisions, `{"function":"f","artifact":"` + digest + `"}`, ""},
+		{api.Revisions, `{"artifact":"x"}`, "spec.function spec.artifact"},
+		{api.Runtimes, `{"base":"node"}`, ""},
+		{api.Runtimes, `{}`, "spec spec.protocol"},
+		{api.Runtimes, `{"command":["x"]}`, "spec.protocol"},
+		{api.Runtimes, `{"base":"node","pool":{"size":4,"max":2}}`, "spec.pool.size"},
+		{api.Routes, `{"path":"/a/{id}","targets":[{"function":"f"}]}`, ""},
+		{api.Routes, `{"path":"/a","prefix":"/b","targets":[{"function":"f"}]}`, "spec"},
+		{api.Routes, `{"path":"/a/{id}/{id}","targets":[{"function":"f"}]}`, "spec.path"},
+		{api.Routes, `{"path":"/a/{rest...}/b","targets":[{"function":"f"}]}`, "spec.path"},
+		{api.Routes, `{"path":"/a/../b","targets":[{"function":"f"}]}`, "spec.path"},
+		{api.Routes, `{"prefix":"/~x","targets":[{"function":"f"}]}`, "spec.prefix"},
+		{api.Routes, `{"prefix":"a","targets":[{"function":"f"}]}`, "spec.prefix"},
+		{api.Routes, `{"host":"*.example.com","prefix":"/","targets":[{"revision":"f-1"}]}`, ""},
+		{api.Routes, `{"host":"a_b","prefix":"/","targets":[{"function":"f"}]}`, "spec.host"},
+		{api.Routes, `{"prefix":"/","methods":["get"],"targets":[{"function":"f"}]}`, "spec.methods[0]"},
+		{api.Routes, `{"prefix":"/","targets":[]}`, "spec.targets"},
+		{api.Routes, `{"prefix":"/","targets":[{"function":"f","weight":0}]}`, "spec.targets"},
+		{api.Routes, `{"prefix":"/","targets":[{"function":"f","revision":"g-1"}]}`, "spec.targets[0]"},
+		{api.Routes, `{"prefix":"/","targets":[{"function":"f"}],"cors":{"allowOrigins":["*"],"allowCredentials":true}}`, "spec.cors"},
+	}
+	for _, tt := range tests {
+		k := kind(t, tt.resource)
+		obj := k.New()
+		if err := json.Unmarshal([]byte(`{"metadata":{"name":"x"},"spec":`+tt.spec+`}`), obj); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range k.Validate(obj) {
+			got = append(got, e.Path)
+		}
+		if s := strings.Join(got, " "); s != tt.want {
+			t.Errorf("%s %s: errors at %q, want %q", k.Kind, tt.spec, s, tt.want)
+		}
+	}
+}
+
+func TestValidateKeys(t *testing.T) {
+	for key, ok := range map[string]bool{"a": true, "tls.crt": true, "A_b-1": true, "": false, "..": false, ".": false, "a/b": false, "a b": false, strings.Repeat("a", 254): false} {
+		s := &api.Secret{Data: map[string][]byte{key: nil}}
+		if errs := kind(t, api.Secrets).Validate(s); (len(errs) == 0) != ok {
+			t.Errorf("Secret key %q: %v", key, errs)
+		}
+		c := &api.ConfigMap{BinaryData: map[string][]byte{key: nil}}
+		if errs := kind(t, api.ConfigMaps).Validate(c); (len(errs) == 0) != ok {
+			t.Errorf("ConfigMap key %q: %v", key, errs)
+		}
+	}
+	long := &api.Function{Metadata: api.Meta{Name: strings.Repeat("a", 60)}, Spec: api.FunctionSpec{Source: api.Source{Inline: "x"}}}
+	if errs := kind(t, api.Functions).Validate(long); len(errs) != 1 || errs[0].Path != "metadata.name" {
+		t.Errorf("a long name: %v", errs)
+	}
+}
