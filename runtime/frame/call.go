@@ -25,8 +25,9 @@ type Request struct {
 	// upgrade) excepted.
 	Header Fields
 	// Body is read by another goroutine until it ends or the call is over; nil
-	// is none. Do does not close it. A Read that blocks must be ended by the
-	// caller: Response.Close waits for it only with WaitBody.
+	// is none. Where it has a method Close, that is called when it is no longer
+	// read, also when Do fails; a Read that blocks then must be ended by its
+	// owner.
 	Body io.Reader
 	// Trailer gives the trailers once Body has ended; nil: none.
 	Trailer func() Fields
@@ -46,7 +47,6 @@ type Response struct {
 	c    *Client
 	s    *stream // nil once closed
 	ctx  context.Context
-	body chan struct{} // closed when Body is no longer read; nil: none
 	arr  [12]Field
 }
 
@@ -57,11 +57,13 @@ type Response struct {
 func (c *Client) Do(ctx context.Context, rq *Request) (*Response, error) {
 	r := &Response{c: c, ctx: ctx}
 	if err := ctx.Err(); err != nil {
+		closeBody(rq.Body)
 		return nil, canceledBy(err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
+		closeBody(rq.Body)
 		return nil, c.callError(c.err, false)
 	}
 	s := c.get(c.nextID())
@@ -70,12 +72,12 @@ func (c *Client) Do(ctx context.Context, rq *Request) (*Response, error) {
 	if err := c.appendRequest(s, rq); err != nil {
 		delete(c.streams, s.id)
 		s.unref()
+		closeBody(rq.Body)
 		return nil, err
 	}
 	s.setDeadline(rq.Deadline, expire)
 	if rq.Body != nil {
 		s.refs++
-		r.body = make(chan struct{})
 		go r.pump(s, rq.Body, rq.Trailer)
 	}
 	c.flush()
@@ -164,7 +166,7 @@ func (c *Client) appendRequest(s *stream, rq *Request) error {
 // pump sends the body.
 func (r *Response) pump(s *stream, body io.Reader, trailer func() Fields) {
 	c := r.c
-	defer close(r.body)
+	defer closeBody(body)
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := body.Read(buf)
@@ -194,6 +196,12 @@ func (r *Response) pump(s *stream, body io.Reader, trailer func() Fields) {
 		s.unref()
 		c.mu.Unlock()
 		return
+	}
+}
+
+func closeBody(body io.Reader) {
+	if c, ok := body.(io.Closer); ok {
+		c.Close()
 	}
 }
 

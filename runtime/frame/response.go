@@ -25,22 +25,23 @@ func (r *Response) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Buffered returns the bytes of the body that are there and not yet taken, and
-// whether the body ends with them. It does not wait. The bytes are valid until
-// the next call of another method.
-func (r *Response) Buffered() (b []byte, last bool) {
+// Head returns status and header.
+func (r *Response) Head() (int, Fields) { return r.Status, r.Header }
+
+// Buffered tells how many bytes Next would return without waiting, and whether
+// the body ends with them.
+func (r *Response) Buffered() (n int, last bool) {
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()
 	if r.s == nil {
-		return nil, true
+		return 0, true
 	}
-	return r.s.in[r.s.off:len(r.s.in):len(r.s.in)], r.s.recvEnd
+	return len(r.s.in) - r.s.off, r.s.recvEnd
 }
 
 // Next waits for body bytes and returns all there are, without copying. They
-// are valid until the next call of Next, Read or Close. more says that nothing
-// else has come yet, so that what was taken should be passed on at once. At the
-// end it returns io.EOF.
+// are valid until the next call of Next, Read or Close. At the end it returns
+// io.EOF.
 func (r *Response) Next() (b []byte, err error) {
 	c := r.c
 	c.mu.Lock()
@@ -146,7 +147,3 @@ func (r *Response) release() {
 	s.resp = nil
 	s.unref()
 }
-
-// BodyDone is closed when the request's Body is no longer read; nil when there
-// was none. After Close a Read that blocks must be ended by its owner.
-func (r *Response) BodyDone() <-chan struct{} { return r.body }

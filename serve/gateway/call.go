@@ -1,0 +1,295 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/engine"
+	"github.com/hearth-run/hearth/core/record"
+	"github.com/hearth-run/hearth/runtime/frame"
+	"github.com/hearth-run/hearth/serve/gateway/h1"
+)
+
+// call is one request on its way. It is used again after end; nothing that
+// outlives the handler may refer to it.
+type call struct {
+	g       *Gateway
+	w       http.ResponseWriter
+	r       *http.Request
+	start   time.Time
+	id      string
+	trace   string // traceparent
+	match   match
+	target  *target
+	rev     *revision
+	fn      *function
+	prefix  string // cut off the path
+	path    string // with query, as the function sees it
+	invoked bool
+	timeout time.Duration
+	counts  *counts
+
+	lease    engine.Lease
+	leased   bool
+	cold     bool
+	queued   time.Duration
+	instance string
+
+	status int // of the answer; 0: none was sent
+	code   api.Code
+	out    int64
+	body   body
+	pumped chan struct{} // closed when the body is no longer read; nil: not pumped
+
+	fields  []frame.Field // scratch for the request's header
+	scratch []byte
+	small   []byte // a small body
+	frq     frame.Request
+	hrq     h1.Request
+}
+
+func (g *Gateway) begin(w http.ResponseWriter, r *http.Request) *call {
+	c := g.pool.Get().(*call)
+	c.g, c.w, c.r, c.start = g, w, r, time.Now()
+	c.identify()
+	return c
+}
+
+// end writes down what happened and gives c back.
+func (g *Gateway) end(c *call) {
+	took := time.Since(c.start)
+	if c.counts != nil {
+		c.counts.done(c.status, took)
+	} else {
+		g.m.none.done(c.status, took)
+	}
+	if g.c.Records != nil && c.fn != nil {
+		path, _, _ := strings.Cut(c.path, "?")
+		k := record.Call{
+			Time: c.start, Request: c.id, Tenant: c.fn.namespace, Function: c.fn.name, Instance: c.instance,
+			Method: c.r.Method, Path: path, Status: c.status, Duration: took, Queued: c.queued, Cold: c.cold,
+			In: c.body.n.Load(), Out: c.out, Code: string(c.code), Trace: c.trace[3:35], Route: c.target.route,
+		}
+		if c.rev != nil {
+			k.Revision = c.rev.obj.Metadata.Name
+		}
+		g.c.Records.AddCall(k)
+	}
+	fields, scratch, small := c.fields[:cap(c.fields)], c.scratch[:0], c.small
+	clear(fields)
+	*c = call{fields: fields[:0], scratch: scratch, small: small}
+	g.pool.Put(c)
+}
+
+// answer makes the call.
+func (g *Gateway) answer(c *call) {
+	rev, fn := c.target.choose()
+	c.fn, c.rev = fn, rev
+	if fn != nil {
+		c.counts = g.m.of(fn)
+		c.counts.inFlight.Add(1)
+		defer c.counts.inFlight.Add(-1)
+	}
+	switch {
+	case rev == nil && (fn == nil || !fn.exists.Load()):
+		c.fail(&api.Error{Code: api.CodeNotReady, Message: "the route leads to a function or revision that does not exist", Hint: "hearth describe route/NAME says which", RetryAfter: 5 * time.Second})
+		return
+	case rev == nil:
+		c.fail(&api.Error{Code: api.CodeNotReady, Message: "the function has no revision that is ready yet", RetryAfter: time.Second})
+		return
+	}
+	if c.timeout = rev.timeout; c.target.timeout > 0 {
+		c.timeout = c.target.timeout
+	}
+	c.body.limit = rev.limit
+	if c.r.ContentLength > rev.limit {
+		c.fail(tooLarge(rev.limit))
+		return
+	}
+	ctx := &deadlineContext{Context: c.r.Context(), at: c.start.Add(c.timeout)}
+	defer ctx.cancel()
+	if err := c.prepare(); err != nil {
+		c.fail(err)
+		return
+	}
+	for attempt := 0; ; attempt++ {
+		err := c.attempt(ctx)
+		if err == nil {
+			return
+		}
+		if attempt == 0 && c.status == 0 && repeatable(c.r, err) && ctx.Err() == nil {
+			continue
+		}
+		c.fail(err)
+		return
+	}
+}
+
+// attempt gets an instance and makes the call on it.
+func (c *call) attempt(ctx *deadlineContext) (err error) {
+	l, err := c.g.c.Waker.Acquire(ctx, c.rev.obj)
+	if err != nil {
+		if e := ctx.Err(); e != nil {
+			return ended(e)
+		}
+		return err
+	}
+	broken := false
+	defer func() { l.Release(broken) }()
+	c.instance = l.Instance.ID()
+	if c.cold = c.cold || l.Cold; l.Cold {
+		c.counts.cold.Add(1)
+	}
+	if l.Queued > 0 {
+		c.queued += l.Queued
+		c.counts.queued.Add(uint64(l.Queued))
+	}
+	left := time.Until(ctx.at)
+	if left <= 0 {
+		return ended(context.DeadlineExceeded)
+	}
+	broken, err = c.forward(l, left)
+	return err
+}
+
+func ended(err error) error {
+	if err == context.Canceled {
+		return &api.Error{Code: api.CodeCanceled, Message: "the caller went away", Cause: err}
+	}
+	return &api.Error{Code: api.CodeTimeout, Message: "the function did not answer in time", Cause: err}
+}
+
+// deadlineContext is a request's context with a deadline, whose timer is made
+// only when someone waits for it.
+type deadlineContext struct {
+	context.Context
+	at    time.Time
+	mu    sync.Mutex
+	inner context.Context
+	stop  context.CancelFunc
+}
+
+// Deadline implements context.Context.
+func (d *deadlineContext) Deadline() (time.Time, bool) { return d.at, true }
+
+// Done implements context.Context.
+func (d *deadlineContext) Done() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.inner == nil {
+		d.inner, d.stop = context.WithDeadline(d.Context, d.at)
+	}
+	return d.inner.Done()
+}
+
+// Err implements context.Context.
+func (d *deadlineContext) Err() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.inner != nil {
+		return d.inner.Err()
+	}
+	if err := d.Context.Err(); err != nil {
+		return err
+	}
+	if !time.Now().Before(d.at) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+func (d *deadlineContext) cancel() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stop != nil {
+		d.stop()
+	}
+}
+
+// fail answers with an error where no answer has begun.
+func (c *call) fail(err error) {
+	e := api.AsError(err)
+	status := e.Code.Row().Status
+	c.failWith(status, e)
+}
+
+func (c *call) failWith(status int, e *api.Error) {
+	c.code = e.Code
+	if e.Cause != nil && status >= 500 {
+		c.g.log.Debug("call failed", "request", c.id, "code", e.Code, "error", e.Message, "cause", e.Cause)
+	}
+	if c.status != 0 { // the answer has begun: end it so that the client sees it is not whole
+		if e.Code == api.CodeCanceled {
+			c.status = 499
+		}
+		panic(http.ErrAbortHandler)
+	}
+	c.status = status
+	if e.Code == api.CodeCanceled {
+		return // nobody is there to read it
+	}
+	h := c.w.Header()
+	h.Set("X-Hearth-Error", string(e.Code))
+	h.Set("X-Request-Id", c.id)
+	h.Set("Cache-Control", "no-store")
+	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", strconv.Itoa(max(1, int((e.RetryAfter+time.Second-1)/time.Second))))
+	}
+	c.cross(h)
+	if c.r.ContentLength != 0 && c.body.rest(c.r) {
+		h.Set("Connection", "close")
+	}
+	message := public(e)
+	if accept := c.r.Header.Get("Accept"); strings.Contains(accept, "text/") && !strings.Contains(accept, "json") {
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+		c.w.WriteHeader(status)
+		n, _ := c.w.Write([]byte(message + "\n" + e.Help() + "\nrequest " + c.id + "\n"))
+		c.out = int64(n)
+		return
+	}
+	type inner struct {
+		Code    api.Code `json:"code"`
+		Message string   `json:"message"`
+		Hint    string   `json:"hint,omitempty"`
+	}
+	b, _ := json.Marshal(struct {
+		Error     inner  `json:"error"`
+		RequestID string `json:"requestId"`
+	}{inner{e.Code, message, e.Help()}, c.id})
+	h.Set("Content-Type", "application/json")
+	c.w.WriteHeader(status)
+	n, _ := c.w.Write(append(b, '\n'))
+	c.out = int64(n)
+}
+
+// cross adds a route's cross-origin headers.
+func (c *call) cross(h http.Header) {
+	if c.target == nil || c.target.cors == nil {
+		return
+	}
+	if origin := c.r.Header.Get("Origin"); origin != "" {
+		c.target.cors.answer(h, origin)
+	}
+}
+
+// public is the message for the world: what user code or the host said about
+// itself stays with the owner.
+func public(e *api.Error) string {
+	switch e.Code {
+	case api.CodeLoadFailed:
+		return "the function's code does not load"
+	case api.CodeStartFailed:
+		return "the function could not be started"
+	case api.CodeInternal:
+		return "internal error"
+	case api.CodeNoRuntime:
+		return "the function's runtime is missing on this machine"
+	}
+	return e.Message
+}

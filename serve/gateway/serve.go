@@ -1,0 +1,62 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Limits of the public server.
+const (
+	headerTime = 10 * time.Second // from the first byte of a request's head to its last
+	idleTime   = 2 * time.Minute  // between requests of a connection
+	maxHeader  = 64 << 10
+	drainTime  = 30 * time.Second // for calls in progress when the server ends
+)
+
+// Serve answers the connections of l, which it closes, until ctx ends: HTTP/1.1
+// and HTTP/2, with TLS where config is given and without (h2c) otherwise. Then it
+// takes no new calls, waits for those in progress, 30 seconds at most, and
+// returns nil.
+func (g *Gateway) Serve(ctx context.Context, l net.Listener, config *tls.Config) error {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(config != nil)
+	protocols.SetUnencryptedHTTP2(config == nil)
+	s := &http.Server{
+		Handler: g, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader - 4096, // net/http adds that much
+		Protocols: protocols, TLSConfig: config, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
+			if t, ok := nc.(*tls.Conn); ok {
+				nc = t.NetConn()
+			}
+			return context.WithValue(ctx, guardKey{}, nc)
+		},
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 250},
+	}
+	s.Handler = refuse{g}
+	ended := make(chan error, 1)
+	go func() {
+		guarded := &guardListener{Listener: l, plain: config == nil}
+		if config != nil {
+			ended <- s.ServeTLS(guarded, "", "")
+		} else {
+			ended <- s.Serve(guarded)
+		}
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	if s.Shutdown(last) != nil {
+		s.Close()
+	}
+	<-ended
+	return nil
+}

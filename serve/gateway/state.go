@@ -1,0 +1,234 @@
+package gateway
+
+import (
+	"encoding/json"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/store"
+	"github.com/hearth-run/hearth/serve/gateway/table"
+)
+
+// snapshot is what a request sees: it never changes.
+type snapshot struct {
+	routes *table.Table[*target] // by host
+	paths  *table.Table[*target] // /~NAMESPACE/NAME, every function
+}
+
+// function is what is known of a Function. It lives as long as something leads
+// to it and is changed in place, so that a new revision needs no new table.
+type function struct {
+	namespace, name string
+	public          atomic.Bool
+	exists          atomic.Bool
+	rev             atomic.Pointer[revisionRef] // latest ready one
+	counts          atomic.Pointer[counts]      // bound with the first call
+}
+
+// revisionRef is a place for a revision, which may be missing.
+type revisionRef struct{ cur atomic.Pointer[revision] }
+
+// revision is what a call needs to know of one.
+type revision struct {
+	obj      *api.Revision
+	function *function
+	timeout  time.Duration
+	limit    int64 // of the body
+}
+
+// state is the writer's side: it turns records into snapshots. It is used by
+// one goroutine.
+type state struct {
+	domain    string
+	snap      snapshot
+	routes    *table.Change[*target]
+	paths     *table.Change[*target]
+	revs      map[store.Key]int64 // revision seen of every record
+	functions map[string]*function
+	revisions map[string]*revisionRef
+	entries   map[string][]*table.Entry[*target] // in routes, by route or function
+}
+
+func newState(domain string) *state {
+	if domain == "" {
+		domain = "localhost"
+	}
+	return &state{
+		domain: strings.ToLower(domain), revs: map[store.Key]int64{}, functions: map[string]*function{},
+		revisions: map[string]*revisionRef{}, entries: map[string][]*table.Entry[*target]{},
+	}
+}
+
+// begin and end enclose changes that become visible together.
+func (s *state) begin() {
+	s.routes, s.paths = s.snap.routes.Begin(), s.snap.paths.Begin()
+}
+
+func (s *state) end() *snapshot {
+	s.snap = snapshot{s.routes.End(), s.paths.End()}
+	next := s.snap
+	return &next
+}
+
+// put takes a record in; it ignores other resources, and what is older than
+// what it knows. The error is about the record, which is then left out.
+func (s *state) put(r store.Record) error {
+	if s.revs[r.Key] >= r.Revision {
+		return nil
+	}
+	var err error
+	switch r.Key.Resource {
+	case api.Functions:
+		var f api.Function
+		if err = json.Unmarshal(r.Value, &f); err == nil {
+			s.putFunction(r.Key, &f)
+		}
+	case api.Revisions:
+		v := new(api.Revision)
+		if err = json.Unmarshal(r.Value, v); err == nil {
+			s.putRevision(r.Key, v)
+		}
+	case api.Routes:
+		v := new(api.Route)
+		if err = json.Unmarshal(r.Value, v); err == nil {
+			err = s.putRoute(r.Key, v)
+		}
+	default:
+		return nil
+	}
+	s.revs[r.Key] = r.Revision
+	return err
+}
+
+// del takes a record out.
+func (s *state) del(k store.Key) {
+	name := k.Namespace + "/" + k.Name
+	delete(s.revs, k)
+	switch k.Resource {
+	case api.Functions:
+		f := s.functions[name]
+		if f == nil {
+			return
+		}
+		f.exists.Store(false)
+		f.public.Store(false)
+		f.rev.Store(nil)
+		s.withdraw("~" + name)
+		s.paths.Remove(pathEntry(f, nil))
+	case api.Revisions:
+		if ref := s.revisions[name]; ref != nil {
+			ref.cur.Store(nil)
+		}
+	case api.Routes:
+		s.withdraw(name)
+	}
+}
+
+func (s *state) function(namespace, name string) *function {
+	k := namespace + "/" + name
+	f := s.functions[k]
+	if f == nil {
+		f = &function{namespace: namespace, name: name}
+		s.functions[k] = f
+	}
+	return f
+}
+
+func (s *state) revision(namespace, name string) *revisionRef {
+	k := namespace + "/" + name
+	ref := s.revisions[k]
+	if ref == nil {
+		ref = &revisionRef{}
+		s.revisions[k] = ref
+	}
+	return ref
+}
+
+func (s *state) putFunction(k store.Key, f *api.Function) {
+	fn := s.function(k.Namespace, k.Name)
+	if n := f.Status.LatestReadyRevision; n != "" {
+		fn.rev.Store(s.revision(k.Namespace, n))
+	} else {
+		fn.rev.Store(nil)
+	}
+	public := f.Spec.Visibility != "private"
+	had := fn.exists.Swap(true)
+	if !had {
+		s.paths.Put(pathEntry(fn, fn.target()))
+	}
+	if had && public == fn.public.Load() {
+		return
+	}
+	fn.public.Store(public)
+	s.withdraw("~" + k.Namespace + "/" + k.Name)
+	if !public {
+		return
+	}
+	hosts := []string{k.Name + "." + k.Namespace + "." + s.domain}
+	if k.Namespace == api.DefaultNamespace {
+		hosts = append(hosts, k.Name+"."+s.domain)
+	}
+	for _, h := range hosts {
+		s.publish("~"+k.Namespace+"/"+k.Name, &table.Entry[*target]{
+			// A route someone wrote for this host comes first.
+			ID: "~" + k.Namespace + "/" + k.Name, Created: time.Unix(1<<40, 0),
+			Spec: &api.RouteSpec{Host: h, Prefix: "/"}, Value: fn.target(),
+		})
+	}
+}
+
+func (f *function) target() *target {
+	return &target{choices: []choice{{function: f, upto: 1}}, total: 1, stride: 1}
+}
+
+func pathEntry(f *function, t *target) *table.Entry[*target] {
+	return &table.Entry[*target]{
+		ID:   f.namespace + "/" + f.name,
+		Spec: &api.RouteSpec{Prefix: "/~" + f.namespace + "/" + f.name}, Value: t,
+	}
+}
+
+func (s *state) putRevision(k store.Key, v *api.Revision) {
+	if v.Metadata.Namespace == "" {
+		v.Metadata.Namespace = k.Namespace
+	}
+	ref := s.revision(k.Namespace, k.Name)
+	if old := ref.cur.Load(); old != nil && old.obj.Metadata.UID == v.Metadata.UID {
+		return // its spec never changes, and the Waker knows it by its pointer
+	}
+	r := &revision{obj: v, function: s.function(k.Namespace, v.Spec.Function), timeout: v.Spec.Timeout.Duration, limit: v.Spec.BodyLimit}
+	if r.timeout <= 0 {
+		r.timeout = api.DefaultTimeout
+	}
+	if r.limit <= 0 {
+		r.limit = api.DefaultBodyLimit
+	}
+	ref.cur.Store(r)
+}
+
+func (s *state) putRoute(k store.Key, r *api.Route) error {
+	id := k.Namespace + "/" + k.Name
+	s.withdraw(id)
+	e := &table.Entry[*target]{ID: id, Spec: &r.Spec, Value: s.target(id, k.Namespace, &r.Spec)}
+	if t := r.Metadata.CreationTimestamp; t != nil {
+		e.Created = t.Time
+	}
+	return s.publish(id, e)
+}
+
+func (s *state) publish(owner string, e *table.Entry[*target]) error {
+	if err := s.routes.Put(e); err != nil {
+		return err
+	}
+	s.entries[owner] = append(s.entries[owner], e)
+	return nil
+}
+
+func (s *state) withdraw(owner string) {
+	for _, e := range s.entries[owner] {
+		s.routes.Remove(e)
+	}
+	delete(s.entries, owner)
+}
