@@ -179,6 +179,10 @@ func (e *Engine) Start(ctx context.Context, s engine.Spec) (engine.Instance, err
 	case ctx.Err() != nil:
 		err = ctx.Err()
 	default:
+		if x, ok := in.died(); ok {
+			err = api.Errorf(api.CodeStartFailed, "an instance of %s ended while it loaded: %s", s.Revision, x.Reason)
+			break
+		}
 		e.running[id] = in
 	}
 	e.settle()

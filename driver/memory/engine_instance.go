@@ -75,7 +75,7 @@ func newInstance(e *Engine, id string, s engine.Spec, p Program) *instance {
 		conns: map[*conn]struct{}{},
 	}
 	in.ctx, in.cancel = context.WithCancel(context.Background())
-	h := p.Main(&Process{in})
+	var h http.Handler
 	in.srv = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			in.mu.Lock()
@@ -96,13 +96,21 @@ func newInstance(e *Engine, id string, s engine.Spec, p Program) *instance {
 		BaseContext: func(net.Listener) context.Context { return in.ctx },
 		ErrorLog:    log.New(lineWriter{in}, "", 0),
 	}
+	h = p.Main(&Process{in}) // it may end the instance
 	return in
 }
 
 // discard ends an instance that was never handed out.
 func (in *instance) discard() {
-	in.cancel()
-	close(in.done)
+	in.end(engine.Exit{Reason: "stopped"})
+	<-in.done
+}
+
+// died reports whether the instance is ending, and how.
+func (in *instance) died() (engine.Exit, bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.exit, in.ending
 }
 
 func (in *instance) serve() {

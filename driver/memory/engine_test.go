@@ -44,6 +44,7 @@ func programs() map[string]memory.Program {
 		"main.crash":  {Main: crash},
 		"main.oom":    {Main: oom},
 		"main.stuck":  {Main: stuck},
+		"main.exits":  {Main: func(p *memory.Process) http.Handler { p.Exit(4); return nil }},
 		"main.slow":   {Main: echo, LoadTime: 2 * time.Second},
 		"main.short":  {Main: echo, LiveTime: time.Minute},
 		"main.never":  {StartError: errors.New("no such device")},
@@ -148,6 +149,9 @@ func TestEngineFailures(t *testing.T) {
 	inBubble(t, memory.EngineOptions{}, func(t *testing.T, e *memory.Engine) {
 		if _, err := e.Start(t.Context(), spec("main.never")); !api.IsCode(err, api.CodeStartFailed) {
 			t.Errorf("Start: %v", err)
+		}
+		if _, err := e.Start(t.Context(), spec("main.exits")); !api.IsCode(err, api.CodeStartFailed) || e.Alive() != 0 {
+			t.Errorf("Start of what ends while it loads: %v", err)
 		}
 		s := spec("main.oom")
 		s.Limits.MemoryBytes = 128 << 20
