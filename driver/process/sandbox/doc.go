@@ -31,7 +31,7 @@ const (
 
 // Options say how a Host works.
 type Options struct {
-	// State is the folder this host keeps its run files in; its path names the
+	// State is the folder this host keeps its run files in, below "sandbox"; its path names the
 	// cgroups, interfaces and tables, so that a later Open of the same folder
 	// finds and removes what a killed process left behind. Two hosts must not
 	// have the same folder at the same time.
@@ -58,6 +58,9 @@ type Bind struct {
 	Source string // absolute path on the host
 	Target string // absolute path inside; empty: the same as Source
 	Write  bool
+	// Own gives the source, with all in it, to the box's user while the box
+	// runs; Run takes it back when it is over. For folders a build writes.
+	Own bool
 }
 
 // Config describes a box. Empty values are allowed but for Args (unless Hold).
@@ -88,9 +91,23 @@ type Config struct {
 	// Zygote leaves root and the capabilities a zygote needs to sandbox what
 	// it forks (PLAN.md). Only trusted code may run in such a box.
 	Zygote bool
-	// WriteDir is a host folder bound read-write at /code, for builds. It is
-	// given to the box's user while the box runs (Run gives it back).
+	// WriteDir is a host folder bound read-write at /code, for builds, like a
+	// Bind with Write and Own.
 	WriteDir string
+}
+
+// owned lists the folders that belong to the box's user while it runs.
+func (c Config) owned() []string {
+	var out []string
+	if c.WriteDir != "" {
+		out = append(out, c.WriteDir)
+	}
+	for _, b := range c.Binds {
+		if b.Own {
+			out = append(out, b.Source)
+		}
+	}
+	return out
 }
 
 // Usage is what a box has used.

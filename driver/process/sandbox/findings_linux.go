@@ -28,7 +28,7 @@ func (h *Host) Findings() []engine.Finding {
 		"all instances run as hearth's own user", "run hearth as root with CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID and CAP_SETPCAP")
 	say("user namespaces", a.userNS, "unprivileged users can make sandboxes", "only root can make sandboxes", "sysctl user.max_user_namespaces=10000")
 	say("network namespaces", a.net, "instances can have a network of their own", "all instances share the host's network", "run hearth as root")
-	say("private network", h.net != nil, h.net.describe(), "network: private is a namespace with loopback only: "+h.whyNoNet(),
+	say("private network", h.net != nil, h.net.describe(), "network: private is a namespace with loopback only: "+fmt.Sprint(h.noNet),
 		"give CAP_NET_ADMIN and load nf_tables and veth: modprobe -a nf_tables nft_masq veth")
 	say("seccomp", a.seccomp, "a filter refuses dangerous system calls", "system calls are not filtered", "a kernel with CONFIG_SECCOMP_FILTER")
 	say("landlock", a.landlock > 0, fmt.Sprintf("version %d; used where hearth is not root", a.landlock),

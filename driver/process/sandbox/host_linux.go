@@ -28,6 +28,7 @@ type Host struct {
 	layout  *layout
 	groups  *cgroups
 	net     *network // nil: no private network
+	noNet   error    // why
 	allows  abilities
 	spawner chan func()
 	done    chan struct{} // the spawner has ended
@@ -67,6 +68,7 @@ func Open(ctx context.Context, o Options) (*Host, error) {
 	if o.UIDBase == 0 {
 		o.UIDBase = 200000
 	}
+	state = filepath.Join(state, "sandbox") // the folder may be shared with others of hearth
 	stage := filepath.Join(state, "root")
 	if err := os.MkdirAll(stage, 0o755); err != nil {
 		return nil, fmt.Errorf("state folder of the sandbox: %w", err)
@@ -236,6 +238,6 @@ func (h *Host) Close(ctx context.Context) error {
 	for _, d := range h.groups.folders() {
 		errs = append(errs, removeGroup(d))
 	}
-	errs = append(errs, os.Remove(filepath.Join(h.state, "cgroups")), except(unix.Rmdir(h.layout.stage), unix.ENOENT))
+	errs = append(errs, os.Remove(filepath.Join(h.state, "cgroups")), except(unix.Rmdir(h.layout.stage), unix.ENOENT), except(unix.Rmdir(h.state), unix.ENOENT))
 	return errors.Join(errs...)
 }

@@ -252,7 +252,7 @@ func (a *Adoption) Sent() {}
 // Close does nothing here.
 func (a *Adoption) Close() {}
 
-func (h *Host) takeBack(string) {}
+func (h *Host) takeBack([]string) {}
 
 func unsupported(what string) error {
 	return api.Errorf(api.CodeUnsupported, "%s needs Linux", what)

@@ -11,7 +11,8 @@ import (
 // Run runs one command to its end, for builds: below a small init, with
 // standard output and error going to out as they come. When ctx ends everything
 // is killed and ctx.Err() returned beside the exit. Nothing of it runs when Run
-// returns, and WriteDir belongs to this process' user again. A command that ends with another status than 0 is no error.
+// returns, and what the box owned is this process' user's
+// again. A command that ends with another status than 0 is no error.
 func (h *Host) Run(ctx context.Context, c Config, out io.Writer) (engine.Exit, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -31,14 +32,14 @@ func (h *Host) Run(ctx context.Context, c Config, out io.Writer) (engine.Exit, e
 	w.Close()
 	if err != nil {
 		<-copied
-		h.takeBack(c.WriteDir)
+		h.takeBack(c.owned())
 		return engine.Exit{}, err
 	}
 	stop := context.AfterFunc(ctx, b.Kill)
 	<-b.Done()
 	stop()
 	err = <-copied
-	h.takeBack(c.WriteDir)
+	h.takeBack(c.owned())
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}

@@ -77,8 +77,10 @@ func (h *Host) prepare(c *Config) (*Box, error) {
 	if err = b.group.limit(first); err == nil && c.Network == NetworkPrivate && h.net != nil {
 		b.link, err = h.net.take()
 	}
-	if err == nil && c.WriteDir != "" && h.allows.root {
-		err = chownTree(c.WriteDir, b.uid, b.gid)
+	for _, dir := range c.owned() {
+		if err == nil && h.allows.root {
+			err = chownTree(dir, b.uid, b.gid)
+		}
 	}
 	if err != nil {
 		b.cleanup()
@@ -271,12 +273,14 @@ func chownTree(dir string, uid, gid int) error {
 	})
 }
 
-// takeBack gives a folder written by a box to this process' user again.
-func (h *Host) takeBack(dir string) {
-	if dir == "" || !h.allows.root {
+// takeBack gives folders written by a box to this process' user again.
+func (h *Host) takeBack(dirs []string) {
+	if !h.allows.root {
 		return
 	}
-	if err := chownTree(dir, os.Getuid(), os.Getgid()); err != nil {
-		h.log.Warn("cannot take a folder back from a box's user", "folder", dir, "error", err)
+	for _, dir := range dirs {
+		if err := chownTree(dir, os.Getuid(), os.Getgid()); err != nil {
+			h.log.Warn("cannot take a folder back from a box's user", "folder", dir, "error", err)
+		}
 	}
 }
