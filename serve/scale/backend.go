@@ -176,10 +176,13 @@ func (b *backend) settle(now time.Time) {
 		b.cancel()
 	}
 	l := b.load(now)
-	if n := desired(l) - l.Ready - l.Starting; n > 0 {
+	switch n := desired(l) - l.Ready - l.Starting; {
+	case n > 0:
 		b.starting += n
 		b.activate()
 		b.s.starts.request(b, n)
+	case n < 0 && l.Starting > 0:
+		b.starting -= b.s.starts.withdraw(b, -n)
 	}
 	if b.queue.n > 0 && (b.cut || l.Blocked && b.ready == 0 && b.starting == 0) {
 		b.refuse(now)

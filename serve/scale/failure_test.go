@@ -229,3 +229,27 @@ func TestStartsNobodyNeedsAnyMore(t *testing.T) {
 		}
 	})
 }
+
+// Starts that wait for their turn must not keep calls from a known failure.
+func TestFailureDoesNotWaitForATurn(t *testing.T) {
+	p := program(func(p *memory.Program) { p.Traceback = "bad" })
+	p["main.slow"] = program(func(p *memory.Program) { p.LoadTime = 20 * time.Second })["main.f"]
+	inBubble(t, Config{Starts: 2}, p, func(h *house) {
+		bad, slow, slower := revision(1, 1, 0, 9), revision(2, 1, 0, 9), revision(3, 1, 0, 9)
+		slow.Spec.Handler, slower.Spec.Handler = "main.slow", "main.slow"
+		s1 := h.begin(slow)
+		calls := []*call{h.begin(bad), h.begin(bad), h.begin(bad)}
+		s2 := h.begin(slower) // takes the place of bad's first start
+		time.Sleep(5 * time.Millisecond)
+		for _, c := range calls {
+			if !c.over() || !api.IsCode(c.err, api.CodeLoadFailed) {
+				t.Errorf("a call got %v", c.err)
+			}
+		}
+		if st := h.StatsOf(bad); st.Starting != 0 {
+			t.Errorf("stats %+v", st)
+		}
+		s1.end(t)
+		s2.end(t)
+	})
+}

@@ -45,6 +45,16 @@ func (st *starter) finish(b *backend) {
 	st.dispatch()
 }
 
+// withdraw takes up to n starts of b back that have not begun, and returns how
+// many.
+func (st *starter) withdraw(b *backend, n int) int {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	n = min(n, b.turn.pending)
+	b.turn.pending -= n
+	return n
+}
+
 func (st *starter) enqueue(b *backend) {
 	if b.turn.pending > 0 && !b.turn.queued && b.turn.running < st.share {
 		b.turn.queued = true
@@ -58,6 +68,9 @@ func (st *starter) dispatch() {
 		st.turns[0] = nil
 		st.turns = st.turns[1:]
 		b.turn.queued = false
+		if b.turn.pending == 0 {
+			continue
+		}
 		b.turn.pending--
 		b.turn.running++
 		st.running++
