@@ -281,8 +281,14 @@ func (j *job) run(ctx context.Context) (Result, error) {
 	if err := j.unfold(ctx); err != nil {
 		return res, err
 	}
+	tree := j.src()
+	if len(j.spec.Command) > 0 {
+		if tree, err = j.makeByCommand(ctx); err != nil {
+			return res, err
+		}
+	}
 	if res.Runtime == "" {
-		name, handler, err := j.detect()
+		name, handler, err := j.detect(tree)
 		if err != nil {
 			return res, err
 		}
@@ -290,19 +296,18 @@ func (j *job) run(ctx context.Context) (Result, error) {
 			res.Handler = handler
 		}
 	}
-	tree, err := j.make(ctx, res.Runtime)
-	if err != nil {
-		return res, err
+	if len(j.spec.Command) == 0 {
+		if tree, err = j.make(ctx, res.Runtime); err != nil {
+			return res, err
+		}
 	}
 	res.Artifact, err = j.keep(ctx, tree)
 	return res, err
 }
 
-// make runs the way from source to artifact and returns the artifact's folder.
+// make runs the runtime's own way from source to artifact and returns the
+// artifact's folder.
 func (j *job) make(ctx context.Context, name string) (string, error) {
-	if len(j.spec.Command) > 0 {
-		return j.makeByCommand(ctx)
-	}
 	switch j.base(name) {
 	case api.RuntimeNode:
 		return j.src(), j.makeNode(ctx)

@@ -9,12 +9,13 @@ import (
 	"github.com/hearth-run/hearth/api"
 )
 
-func (j *job) detect() (name, handler string, err error) {
+// detect finds the runtime and the handler from a tree.
+func (j *job) detect(tree string) (name, handler string, err error) {
 	if j.b.cfg.Detect == nil || len(j.r.Function.Spec.Command) > 0 {
-		name, err = detect(j.src(), j.r.Function.Spec)
+		name, err = detect(tree, j.r.Function.Spec)
 		return name, "", err
 	}
-	return j.b.cfg.Detect(os.DirFS(j.src()))
+	return j.b.cfg.Detect(os.DirFS(tree))
 }
 
 // detect finds the runtime from the files at the top of dir.

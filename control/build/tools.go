@@ -84,7 +84,8 @@ func (j *job) tool(ctx context.Context, name string) (Tool, error) { return j.b.
 // toolFailed is the error of a tool that ended with a status. The message is
 // the line of its output that pick likes best, or the last one.
 func (j *job) toolFailed(what string, exit int, pick func(line string) bool) error {
-	tail := j.log.tail(60)
+	// Whose machine it is, and where on it, is nobody's business.
+	tail := strings.NewReplacer(j.src()+"/", "", j.src(), ".", j.b.cfg.Cache, "$CACHE").Replace(j.log.tail(60))
 	last := ""
 	for line := range strings.Lines(tail) {
 		line = strings.TrimSpace(line)
@@ -101,7 +102,7 @@ func (j *job) toolFailed(what string, exit int, pick func(line string) bool) err
 	switch {
 	case exit == 137:
 		how = what + " was killed, most likely for want of memory"
-	case exit > 128:
+	case exit > 128 && exit < 160:
 		how = fmt.Sprintf("%s was ended by signal %d", what, exit-128)
 	}
 	if last != "" {
