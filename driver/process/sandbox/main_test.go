@@ -1,16 +1,20 @@
+//go:build linux
+
 package sandbox
 
 import (
 	"os"
 	"testing"
+
+	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
 	if Main(os.Args) {
 		return
 	}
-	if inside(os.Args) {
-		return
+	if len(os.Args) > 2 && os.Args[1] == "inside" {
+		os.Exit(inside(os.Args[2], os.Args[3:]))
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
