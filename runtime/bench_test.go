@@ -37,7 +37,7 @@ func flood(b *testing.B, socket string, n int) {
 	req := request{method: "POST", target: "/hello?x=1", id: "0123456789abcdef", ms: 60000, body: `{"name":"Ada"}`,
 		headers: []header{{"content-type", "application/json"}, {"user-agent", "bench/1"}, {"accept", "*/*"}, {"content-length", "14"}}}
 	next := uint32(1)
-	one := encode(frame{typ: tRequest, end: true, payload: req.payload()})
+	one := encode(packet{typ: tRequest, end: true, payload: req.payload()})
 	add := func(out []byte) []byte {
 		at := len(out)
 		out = append(out, one...)
@@ -45,7 +45,7 @@ func flood(b *testing.B, socket string, n int) {
 		next++
 		return out
 	}
-	out := encode(frame{typ: tHello, payload: []byte(`{"version":1,"role":"data"}`)})
+	out := encode(packet{typ: tHello, payload: []byte(`{"version":1,"role":"data"}`)})
 	r := bufio.NewReaderSize(c, 1<<16)
 	head := make([]byte, 12)
 	read := func() byte {

@@ -37,14 +37,14 @@ const (
 
 const patience = 20 * time.Second
 
-type frame struct {
+type packet struct {
 	stream  uint32
 	typ     byte
 	end     bool
 	payload []byte
 }
 
-func encode(f frame) []byte {
+func encode(f packet) []byte {
 	b := make([]byte, 12, 12+len(f.payload))
 	binary.BigEndian.PutUint32(b, uint32(len(f.payload)))
 	binary.BigEndian.PutUint32(b[4:], f.stream)
@@ -58,14 +58,14 @@ func encode(f frame) []byte {
 // queue is an unbounded channel of frames.
 type queue struct {
 	mu     sync.Mutex
-	items  []frame
+	items  []packet
 	closed bool
 	wake   chan struct{}
 }
 
 func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
 
-func (q *queue) put(f frame) {
+func (q *queue) put(f packet) {
 	q.mu.Lock()
 	q.items = append(q.items, f)
 	q.mu.Unlock()
@@ -86,7 +86,7 @@ func (q *queue) close() {
 	q.nudge()
 }
 
-func (q *queue) get(d time.Duration) (frame, error) {
+func (q *queue) get(d time.Duration) (packet, error) {
 	timeout := time.NewTimer(d)
 	defer timeout.Stop()
 	for {
@@ -104,12 +104,12 @@ func (q *queue) get(d time.Duration) (frame, error) {
 		q.mu.Unlock()
 		if closed {
 			q.nudge()
-			return frame{}, io.EOF
+			return packet{}, io.EOF
 		}
 		select {
 		case <-q.wake:
 		case <-timeout.C:
-			return frame{}, fmt.Errorf("nothing came in %v", d)
+			return packet{}, fmt.Errorf("nothing came in %v", d)
 		}
 	}
 }
@@ -128,11 +128,11 @@ type conn struct {
 func newConn(c net.Conn, role string) *conn {
 	k := &conn{Conn: c, streams: map[uint32]*call{}, zero: newQueue(), logs: newQueue(), done: make(chan struct{})}
 	go k.read()
-	k.send(frame{typ: tHello, payload: []byte(`{"version":1,"role":"` + role + `"}`)})
+	k.send(packet{typ: tHello, payload: []byte(`{"version":1,"role":"` + role + `"}`)})
 	return k
 }
 
-func (k *conn) send(f frame) error {
+func (k *conn) send(f packet) error {
 	k.wmu.Lock()
 	defer k.wmu.Unlock()
 	_, err := k.Write(encode(f))
@@ -155,7 +155,7 @@ func (k *conn) read() {
 		if _, err := io.ReadFull(k, head); err != nil {
 			return
 		}
-		f := frame{stream: binary.BigEndian.Uint32(head[4:]), typ: head[8], end: head[9]&1 != 0}
+		f := packet{stream: binary.BigEndian.Uint32(head[4:]), typ: head[8], end: head[9]&1 != 0}
 		f.payload = make([]byte, binary.BigEndian.Uint32(head))
 		if _, err := io.ReadFull(k, f.payload); err != nil {
 			return
@@ -183,7 +183,7 @@ func (k *conn) read() {
 
 // expect gives the payload of the next frame of stream 0, which must be of one
 // of the types.
-func (k *conn) expect(t testing.TB, types ...byte) frame {
+func (k *conn) expect(t testing.TB, types ...byte) packet {
 	t.Helper()
 	f, err := k.zero.get(patience)
 	if err != nil {
@@ -289,7 +289,7 @@ func (k *conn) start(r request) *call {
 	c.cond = sync.NewCond(&c.mu)
 	k.streams[c.stream] = c
 	k.mu.Unlock()
-	k.send(frame{stream: c.stream, typ: tRequest, end: !r.open, payload: r.payload()})
+	k.send(packet{stream: c.stream, typ: tRequest, end: !r.open, payload: r.payload()})
 	return c
 }
 
@@ -311,7 +311,7 @@ func (c *call) write(b []byte, size int, end bool) {
 		c.window -= n
 		c.mu.Unlock()
 		last := n == len(b)
-		c.k.send(frame{stream: c.stream, typ: tData, end: end && last, payload: b[:n]})
+		c.k.send(packet{stream: c.stream, typ: tData, end: end && last, payload: b[:n]})
 		if last {
 			return
 		}
@@ -382,7 +382,7 @@ func (c *call) credit(step int) {
 	if c.taken < step || c.taken == 0 || c.ended {
 		return
 	}
-	c.k.send(frame{stream: c.stream, typ: tWindow, payload: binary.BigEndian.AppendUint32(nil, uint32(c.taken))})
+	c.k.send(packet{stream: c.stream, typ: tWindow, payload: binary.BigEndian.AppendUint32(nil, uint32(c.taken))})
 	c.taken = 0
 }
 
@@ -410,7 +410,7 @@ func (c *call) header(name string) string {
 }
 
 func (c *call) cancel(reason string) {
-	c.k.send(frame{stream: c.stream, typ: tCancel, payload: []byte(reason)})
+	c.k.send(packet{stream: c.stream, typ: tCancel, payload: []byte(reason)})
 }
 
 // do makes a whole call.
@@ -453,7 +453,7 @@ func (k *conn) load(t testing.TB, s loadSpec) *failure {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.send(frame{typ: tLoad, payload: b})
+	k.send(packet{typ: tLoad, payload: b})
 	f := k.expect(t, tLoaded, tFailed)
 	if f.typ == tLoaded {
 		return nil

@@ -75,7 +75,7 @@ func TestBackpressure(t *testing.T) {
 				n += len(p)
 			}
 			// All of what slow may have is there; a PING's answer comes after it.
-			k.send(frame{typ: tPing, payload: []byte("12345678")})
+			k.send(packet{typ: tPing, payload: []byte("12345678")})
 			k.expect(t, tHello)
 			if p := k.expect(t, tPong); string(p.payload) != "12345678" {
 				t.Errorf("pong %q", p.payload)
@@ -136,7 +136,7 @@ func TestTrailers(t *testing.T) {
 			t.Parallel()
 			_, k := loaded(t, name, "stream.trailers", 1)
 			c := k.start(request{method: "POST", open: true, body: "x"})
-			k.send(frame{stream: c.stream, typ: tTrailers, payload: block([]header{{"x-in", "sum"}})})
+			k.send(packet{stream: c.stream, typ: tTrailers, payload: block([]header{{"x-in", "sum"}})})
 			if err := c.response(); err != nil {
 				t.Fatal(err)
 			}
@@ -261,7 +261,7 @@ func TestWarmAndLifeCycle(t *testing.T) {
 						k.do(t, request{}) // its connection is accepted
 						c := k.start(request{})
 						if how == "DRAIN" {
-							i.control.send(frame{typ: tDrain})
+							i.control.send(packet{typ: tDrain})
 						} else {
 							i.cmd.Process.Signal(syscall.SIGTERM)
 						}
@@ -278,7 +278,7 @@ func TestWarmAndLifeCycle(t *testing.T) {
 				t.Parallel()
 				i := start(t, name)
 				if how == "DRAIN" {
-					i.control.send(frame{typ: tDrain})
+					i.control.send(packet{typ: tDrain})
 				} else {
 					i.control.do(t, request{}) // it is up
 					i.cmd.Process.Signal(syscall.SIGTERM)
@@ -357,19 +357,19 @@ func TestMalformedFrames(t *testing.T) {
 	badBlock := append(request{}.payload()[:len(request{}.payload())-2], 0, 9)
 	cases := map[string][]byte{
 		"too large":           big,
-		"unknown type":        encode(frame{typ: 99, stream: 1}),
-		"stream zero":         encode(frame{typ: tRequest, payload: request{}.payload(), end: true}),
-		"head cut off":        encode(frame{typ: tRequest, stream: 1, payload: []byte{0, 0, 0, 0, 0, 9, 'G'}, end: true}),
-		"block cut off":       encode(frame{typ: tRequest, stream: 1, payload: badBlock, end: true}),
-		"short window":        encode(frame{typ: tWindow, stream: 1, payload: []byte{1}}),
-		"short ping":          encode(frame{typ: tPing, payload: []byte{1}}),
-		"load on data":        encode(frame{typ: tLoad, payload: []byte(`{}`)}),
-		"load not JSON":       encode(frame{typ: tLoad, payload: []byte(`{`)}),
-		"answer from host":    encode(frame{typ: tResponse, stream: 1, payload: []byte{0, 200, 0, 0}}),
-		"window exceeded":     append(encode(frame{typ: tRequest, stream: 1, payload: request{}.payload()}), encode(frame{typ: tData, stream: 1, payload: make([]byte, 262145)})...),
-		"stream in use":       append(encode(frame{typ: tRequest, stream: 1, payload: request{}.payload()}), encode(frame{typ: tRequest, stream: 1, payload: request{}.payload()})...),
-		"HELLO of version 2":  encode(frame{typ: tHello, payload: []byte(`{"version":2,"role":"data"}`)}),
-		"something not HELLO": encode(frame{typ: tPing, payload: make([]byte, 8)}),
+		"unknown type":        encode(packet{typ: 99, stream: 1}),
+		"stream zero":         encode(packet{typ: tRequest, payload: request{}.payload(), end: true}),
+		"head cut off":        encode(packet{typ: tRequest, stream: 1, payload: []byte{0, 0, 0, 0, 0, 9, 'G'}, end: true}),
+		"block cut off":       encode(packet{typ: tRequest, stream: 1, payload: badBlock, end: true}),
+		"short window":        encode(packet{typ: tWindow, stream: 1, payload: []byte{1}}),
+		"short ping":          encode(packet{typ: tPing, payload: []byte{1}}),
+		"load on data":        encode(packet{typ: tLoad, payload: []byte(`{}`)}),
+		"load not JSON":       encode(packet{typ: tLoad, payload: []byte(`{`)}),
+		"answer from host":    encode(packet{typ: tResponse, stream: 1, payload: []byte{0, 200, 0, 0}}),
+		"window exceeded":     append(encode(packet{typ: tRequest, stream: 1, payload: request{}.payload()}), encode(packet{typ: tData, stream: 1, payload: make([]byte, 262145)})...),
+		"stream in use":       append(encode(packet{typ: tRequest, stream: 1, payload: request{}.payload()}), encode(packet{typ: tRequest, stream: 1, payload: request{}.payload()})...),
+		"HELLO of version 2":  encode(packet{typ: tHello, payload: []byte(`{"version":2,"role":"data"}`)}),
+		"something not HELLO": encode(packet{typ: tPing, payload: make([]byte, 8)}),
 	}
 	for _, name := range []string{"node", "python"} {
 		t.Run(name, func(t *testing.T) {
@@ -381,7 +381,7 @@ func TestMalformedFrames(t *testing.T) {
 					t.Fatal(err)
 				}
 				if !strings.Contains(what, "HELLO") {
-					c.Write(encode(frame{typ: tHello, payload: []byte(`{"version":1,"role":"data"}`)}))
+					c.Write(encode(packet{typ: tHello, payload: []byte(`{"version":1,"role":"data"}`)}))
 				}
 				c.Write(b)
 				c.SetReadDeadline(time.Now().Add(patience))
@@ -391,10 +391,10 @@ func TestMalformedFrames(t *testing.T) {
 				c.Close()
 			}
 			// Unknown types of 128 and above are no error, nor are late frames.
-			k.send(frame{typ: 200, stream: 5, payload: []byte("?")})
-			k.send(frame{typ: tData, stream: 99, payload: []byte("late")})
-			k.send(frame{typ: tWindow, stream: 99, payload: make([]byte, 4)})
-			k.send(frame{typ: tCancel, stream: 99})
+			k.send(packet{typ: 200, stream: 5, payload: []byte("?")})
+			k.send(packet{typ: tData, stream: 99, payload: []byte("late")})
+			k.send(packet{typ: tWindow, stream: 99, payload: make([]byte, 4)})
+			k.send(packet{typ: tCancel, stream: 99})
 			if _, body := k.do(t, jsonBody()); body != `{"greeting":"Hello, Ada"}` {
 				t.Error(body)
 			}

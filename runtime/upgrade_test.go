@@ -126,7 +126,7 @@ func TestASGI(t *testing.T) {
 	if err := c.response(); err != nil || c.status != 403 {
 		t.Errorf("%d %v", c.status, err)
 	}
-	i.control.send(frame{typ: tDrain})
+	i.control.send(packet{typ: tDrain})
 	if l := i.control.log(t); l.text != "shut down" {
 		t.Errorf("%+v", l)
 	}

@@ -58,7 +58,7 @@ func (z *zygote) fork(t testing.TB, plan string, names []string, more ...*os.Fil
 		rights = append(rights, int(m.Fd()))
 	}
 	u := z.control.Conn.(*net.UnixConn)
-	if _, _, err := u.WriteMsgUnix(encode(frame{typ: tFork, payload: []byte(payload)}), syscall.UnixRights(rights...), nil); err != nil {
+	if _, _, err := u.WriteMsgUnix(encode(packet{typ: tFork, payload: []byte(payload)}), syscall.UnixRights(rights...), nil); err != nil {
 		t.Fatal(err)
 	}
 	var answer struct {
@@ -99,7 +99,7 @@ func TestZygote(t *testing.T) {
 				t.Errorf("what a child starts has %s", m)
 			}
 		}
-		control.send(frame{typ: tDrain})
+		control.send(packet{typ: tDrain})
 		// The last holder of the pipe's other end is gone with it.
 		kid.stderr.SetReadDeadline(time.Now().Add(patience))
 		if b, err := io.ReadAll(kid.stderr); err != nil || len(b) > 0 {
@@ -117,7 +117,7 @@ func TestZygote(t *testing.T) {
 			if time.Now().After(late) {
 				t.Fatalf("child is still there: %s", b)
 			}
-			z.control.send(frame{typ: tPing, payload: make([]byte, 8)})
+			z.control.send(packet{typ: tPing, payload: make([]byte, 8)})
 			z.control.expect(t, tPong)
 		}
 	}
