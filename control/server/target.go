@@ -40,6 +40,9 @@ func (s *Server) parseTarget(group, version, path string) (target, error) {
 	}
 	k, ok := s.kind(group, version, segs[0])
 	if !ok {
+		if len(segs) > 2 && segs[0] == "namespaces" {
+			return t, s.noSuchPath(group, version, segs[2])
+		}
 		return t, s.noSuchPath(group, version, segs[0])
 	}
 	t.kind = k

@@ -161,9 +161,18 @@ func (s *Server) update(ctx context.Context, t target, opts *writeOptions, fn fu
 		if err != nil {
 			return nil, err
 		}
-		o, tracked, err := fn(clone(live))
+		shown := clone(live)
+		hide := s.hides(ctx, t)
+		if hide {
+			// What the caller may not read, a patch of theirs cannot copy or test.
+			shown = redact(live)
+		}
+		o, tracked, err := fn(shown)
 		if err != nil {
 			return nil, err
+		}
+		if hide {
+			keepApplied(o, live)
 		}
 		if rv := metaText(o, "resourceVersion"); rv != "" && rv != version(rev) {
 			return nil, conflict(t)
@@ -195,6 +204,20 @@ func (s *Server) update(ctx context.Context, t target, opts *writeOptions, fn fu
 		return done, err
 	}
 	return nil, conflict(t)
+}
+
+// keepApplied puts back the annotation redact took away.
+func keepApplied(o, live object) {
+	was := text(live, "metadata", "annotations", annotationApplied)
+	if was == "" || text(o, "metadata", "annotations", annotationApplied) != "" {
+		return
+	}
+	a, ok := meta(o)["annotations"].(object)
+	if !ok {
+		a = object{}
+		meta(o)["annotations"] = a
+	}
+	a[annotationApplied] = was
 }
 
 // put writes o over revision rev; one that is being deleted goes with its last

@@ -1,0 +1,176 @@
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/control/server"
+	"github.com/hearth-run/hearth/core/engine"
+	"github.com/hearth-run/hearth/core/record"
+	"github.com/hearth-run/hearth/driver/memory"
+)
+
+// history is a record store with fixed content that notes what it was asked.
+type history struct {
+	record.Store
+	asked chan record.Query
+	lines chan engine.Line
+}
+
+func (h *history) Calls(_ context.Context, q record.Query) ([]record.Call, error) {
+	h.asked <- q
+	return []record.Call{{Request: "r1", Function: q.Function, Status: 200}}, nil
+}
+
+func (h *history) Lines(ctx context.Context, q record.Query) iter.Seq2[engine.Line, error] {
+	h.asked <- q
+	return func(yield func(engine.Line, error) bool) {
+		for {
+			select {
+			case l := <-h.lines:
+				if !yield(l, nil) {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+			if !q.Follow {
+				return
+			}
+		}
+	}
+}
+
+func TestBlobs(t *testing.T) {
+	w := newWorld(t, func(c *server.Config) { c.Blobs, c.BlobLimit = memory.NewBlobs(), 1000 })
+	content := []byte("an archive")
+	sum := sha256.Sum256(content)
+	digest := "sha256:" + hex.EncodeToString(sum[:])
+	o := w.want(201, "PUT", "/hearth/v1/blobs", "application/octet-stream", content)
+	if o["digest"] != digest || o["size"] != 10.0 {
+		t.Errorf("got %v", o)
+	}
+	w.want(413, "PUT", "/hearth/v1/blobs", "", bytes.Repeat([]byte("x"), 1001))
+	w.want(413, "PUT", "/hearth/v1/blobs", "", io.MultiReader(bytes.NewReader(bytes.Repeat([]byte("x"), 5000)))) // of no declared length
+	w.as(t, "viewer").want(403, "PUT", "/hearth/v1/blobs", "", content)
+	w.as(t, "shop").want(403, "PUT", "/hearth/v1/blobs", "", content)
+	w.as(t, "shop").want(201, "PUT", "/hearth/v1/blobs?namespace=shop", "", content)
+	// It can be read once something the caller may read refers to it.
+	w.want(404, "GET", "/hearth/v1/blobs/"+digest, "", nil)
+	f := function("f")
+	f["spec"].(m)["source"] = m{"archive": m{"blob": digest}}
+	w.want(201, "POST", fnPath, "", f)
+	if code, text, _ := w.as(t, "viewer").raw("GET", "/hearth/v1/blobs/"+digest, nil, nil); code != 200 || text != string(content) {
+		t.Errorf("%d %q", code, text)
+	}
+	w.as(t, "shop").want(404, "GET", "/hearth/v1/blobs/"+digest, "", nil)
+	w.want(400, "GET", "/hearth/v1/blobs/sha256:abc", "", nil)
+	w.want(400, "GET", "/hearth/v1/blobs/..%2f..%2fkey", "", nil)
+}
+
+func TestLogsAndCalls(t *testing.T) {
+	h := &history{asked: make(chan record.Query, 1), lines: make(chan engine.Line, 4)}
+	w := newWorld(t, func(c *server.Config) { c.Records = h })
+	h.lines <- engine.Line{Function: "f", Text: "one"}
+	_, text, head := w.raw("GET", "/hearth/v1/namespaces/default/logs?function=f&revision=f-1&instance=i&request=r&limit=5&since=10m", nil, nil)
+	q := <-h.asked
+	if !strings.Contains(text, `"text":"one"`) || head.Get("Content-Type") != "application/x-ndjson" ||
+		q.Tenant != "default" || q.Function != "f" || q.Revision != "f-1" || q.Instance != "i" || q.Request != "r" || q.Limit != 5 || time.Since(q.Since) < 9*time.Minute {
+		t.Errorf("%q %+v", text, q)
+	}
+	_, text, _ = w.raw("GET", "/hearth/v1/namespaces/default/calls?function=f&errors=true&since=2026-01-02T03:04:05Z", nil, nil)
+	q = <-h.asked
+	var calls []record.Call
+	if err := json.Unmarshal([]byte(text), &calls); err != nil || len(calls) != 1 || !q.Errors || q.Since.Year() != 2026 {
+		t.Errorf("%q %+v %v", text, q, err)
+	}
+	w.want(400, "GET", "/hearth/v1/namespaces/default/logs?since=soon", "", nil)
+	w.want(400, "GET", "/hearth/v1/namespaces/default/logs?limit=-1", "", nil)
+	w.as(t, "shop").want(403, "GET", "/hearth/v1/namespaces/default/logs", "", nil)
+
+	// Following shows each line as it comes, and ends with the server.
+	req, _ := http.NewRequest("GET", w.url+"/hearth/v1/namespaces/default/logs?follow=true", nil)
+	req.Header.Set("Authorization", "Bearer viewer")
+	res, err := w.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	<-h.asked
+	in := bufio.NewReader(res.Body)
+	for i := range 3 {
+		h.lines <- engine.Line{Text: fmt.Sprint("line ", i)}
+		line, err := in.ReadString('\n')
+		if err != nil || !strings.Contains(line, fmt.Sprint("line ", i)) {
+			t.Fatalf("%q %v", line, err)
+		}
+	}
+	w.srv.Close()
+	if _, err := in.ReadString('\n'); err != io.EOF {
+		t.Errorf("the stream goes on: %v", err)
+	}
+}
+
+// echo answers calls with what it was given.
+type echo struct{}
+
+func (echo) Invoke(w http.ResponseWriter, r *http.Request, namespace, function, path string) {
+	b, _ := io.ReadAll(r.Body)
+	w.Header().Set("X-Function", namespace+"/"+function)
+	w.WriteHeader(http.StatusTeapot)
+	fmt.Fprintf(w, "%s %s ?%s %s auth=%q id=%q", r.Method, path, r.URL.RawQuery, b, r.Header.Get("Authorization"), r.Header.Get("X-Request-Id"))
+}
+
+func TestInvoke(t *testing.T) {
+	w := newWorld(t, func(c *server.Config) { c.Invoke = echo{} })
+	code, text, h := w.raw("PUT", fnPath+"/hello/invoke/a/b/?q=1", map[string]string{"X-Request-Id": "mine-1"}, "body")
+	if code != 418 || text != `PUT /a/b/ ?q=1 body auth="" id="mine-1"` || h.Get("X-Function") != "default/hello" {
+		t.Errorf("%d %s", code, text)
+	}
+	for path, want := range map[string]string{"/invoke": "GET / ", "/invoke/": "GET / ", "/invoke/x": "GET /x ", "/invoke/invoke/status": "GET /invoke/status "} {
+		if _, text, _ := w.raw("GET", fnPath+"/hello"+path, nil, nil); !strings.HasPrefix(text, want) {
+			t.Errorf("%s: %s", path, text)
+		}
+	}
+	w.as(t, "viewer").want(403, "POST", fnPath+"/hello/invoke", "", "x")
+	w.want(404, "POST", cmPath+"/hello/invoke", "", "x")
+}
+
+func TestReportsAndOptions(t *testing.T) {
+	bare := newWorld(t)
+	for _, path := range []string{"/hearth/v1/status", "/hearth/v1/doctor", "/hearth/v1/namespaces/default/logs", "/hearth/v1/namespaces/default/calls", "/hearth/v1/blobs/sha256:x", fnPath + "/f/invoke"} {
+		if code, o := bare.do("GET", path, "", nil); code != 501 || !hasCause(o, "Hint", "") {
+			t.Errorf("%s: %d %v", path, code, o)
+		}
+	}
+	w := newWorld(t, func(c *server.Config) {
+		c.Status = func() any { return m{"ready": true} }
+		c.Doctor = func() any { return l{m{"check": "landlock"}} }
+		c.Ready = func() error { return api.Errorf(api.CodeNotReady, "still starting") }
+	})
+	if o := w.want(200, "GET", "/hearth/v1/status", "", nil); o["ready"] != true {
+		t.Errorf("got %v", o)
+	}
+	if _, text, _ := w.raw("GET", "/hearth/v1/doctor", nil, nil); !strings.Contains(text, "landlock") {
+		t.Errorf("got %s", text)
+	}
+	if o := w.want(503, "GET", "/readyz", "", nil); !strings.Contains(o["message"].(string), "still starting") {
+		t.Errorf("got %v", o)
+	}
+	_, _, h := w.raw("GET", "/healthz", map[string]string{"X-Request-Id": "bad id\t!"}, nil)
+	if id := h.Get("X-Request-Id"); len(id) != 16 {
+		t.Errorf("request id %q", id)
+	}
+}
