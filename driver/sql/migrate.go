@@ -53,7 +53,14 @@ CREATE TABLE lines (
 	tenant TEXT NOT NULL, function TEXT NOT NULL, revision TEXT NOT NULL, instance TEXT NOT NULL,
 	request TEXT NOT NULL, stream TEXT NOT NULL, size INTEGER NOT NULL, text TEXT NOT NULL
 );
-CREATE INDEX lines_function ON lines (tenant, function);`}
+CREATE INDEX lines_function ON lines (tenant, function);
+CREATE TABLE totals (
+	one        INTEGER PRIMARY KEY CHECK (one = 1),
+	call       INTEGER NOT NULL, -- newest id of calls
+	line       INTEGER NOT NULL, -- newest id of lines
+	line_bytes INTEGER NOT NULL  -- of all lines, by record.Size
+);
+INSERT INTO totals VALUES (1, 0, 0, 0);`}
 }
 
 // migrate brings the tables to the version of the last step, each step in a
