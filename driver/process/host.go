@@ -1,0 +1,95 @@
+package process
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/hex"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/runtime"
+)
+
+// bootID is four characters that tell this run's instances from those of
+// earlier ones in logs and file names.
+func bootID() string {
+	var b [3]byte
+	rand.Read(b[:])
+	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:])[:4])
+}
+
+// socketFolder makes a folder for listening sockets. It is not below the state
+// folder, because the path of a socket has at most about 100 characters.
+func socketFolder(state string) (string, error) {
+	abs, err := filepath.Abs(state)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(abs))
+	base := os.TempDir()
+	if os.Geteuid() == 0 {
+		base = "/run"
+		if _, err := os.Stat(base); err != nil {
+			base = os.TempDir()
+		}
+	} else if d := os.Getenv("XDG_RUNTIME_DIR"); d != "" {
+		base = d
+	}
+	dir := filepath.Join(base, "hearth-"+hex.EncodeToString(sum[:6]))
+	if err := os.RemoveAll(dir); err != nil {
+		return "", api.Errorf(api.CodeDisk, "clear old sockets: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", api.Errorf(api.CodeDisk, "make a folder for sockets: %w", err)
+	}
+	return dir, nil
+}
+
+// listen makes the socket an instance will accept on. The file is the
+// instance's copy; ours is closed, so that dialling fails once it has ended.
+func (e *Engine) listen(id string) (path string, file *os.File, err error) {
+	path = filepath.Join(e.sockets, id)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return "", nil, api.Errorf(api.CodeStartFailed, "listen for instance %s: %w", id, err)
+	}
+	l.SetUnlinkOnClose(false)
+	defer l.Close()
+	file, err = l.File()
+	if err != nil {
+		os.Remove(path)
+		return "", nil, api.Errorf(api.CodeStartFailed, "listen for instance %s: %w", id, err)
+	}
+	return path, file, nil
+}
+
+// writeLoaders puts the embedded loaders where boxes can bind them.
+func writeLoaders(dir string) (string, error) {
+	if err := os.RemoveAll(dir); err != nil {
+		return "", api.Errorf(api.CodeDisk, "write loaders: %w", err)
+	}
+	files := runtime.Files()
+	err := fs.WalkDir(files, ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dir, filepath.FromSlash(p))
+		if d.IsDir() {
+			return os.MkdirAll(to, 0o755)
+		}
+		b, err := fs.ReadFile(files, p)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(to, b, 0o644)
+	})
+	if err != nil {
+		return "", api.Errorf(api.CodeDisk, "write loaders: %w", err)
+	}
+	return dir, nil
+}

@@ -1,0 +1,197 @@
+package process
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/engine"
+	"github.com/hearth-run/hearth/driver/process/sandbox"
+)
+
+// program is the loading of any program that serves HTTP: a box that is ready
+// but for exec waits in the pool; specialising it is the exec.
+type program struct{ kind }
+
+func newProgram(k kind) *program { return &program{k} }
+
+// insidePort is $PORT where the instance has a network of its own.
+const insidePort = 8080
+
+// start implements loading.
+func (p *program) start(ctx context.Context, urgent bool) (*warm, error) {
+	e := p.engine
+	id := e.newID(p.runtime.Name)
+	path, socket, err := e.listen(id)
+	if err != nil {
+		return nil, err
+	}
+	defer socket.Close()
+	out := newOutput(e.o.Sink, id)
+	stdout, stderr, err := out.pipes()
+	if err != nil {
+		os.Remove(path)
+		return nil, api.Errorf(api.CodeStartFailed, "start %s: %w", id, err)
+	}
+	defer stdout.Close()
+	defer stderr.Close()
+	c := sandbox.Config{
+		ID: id, Dir: codeDir, Network: p.network, Limits: p.defaults(), Init: p.runtime.Base != api.RuntimeGo, Hold: true,
+		Files: []*os.File{socket}, Stdout: stdout, Stderr: stderr,
+	}
+	if p.runtime.Folder != "" {
+		c.Binds = append(c.Binds, sandbox.Bind{Source: p.runtime.Folder, Target: runtimeDir})
+	}
+	if p.runtime.Base == api.RuntimeCommand || p.runtime.Base == "" {
+		// Any interpreter of the host may be what the program runs on.
+		for _, name := range []string{api.RuntimeNode, api.RuntimePython} {
+			if i := e.find(name); i.Err == nil {
+				c.Binds = append(c.Binds, prefixes(i)...)
+			}
+		}
+	}
+	box, err := p.startBox(ctx, c, urgent)
+	if err != nil {
+		os.Remove(path)
+		return nil, err
+	}
+	w := &warm{id: id, box: box, out: out, socket: path}
+	w.ready()
+	return w, nil
+}
+
+// specialise implements loading.
+func (p *program) specialise(ctx context.Context, i *instance, dir string) error {
+	w, s := i.warm, i.spec
+	args, err := p.arguments(s, dir)
+	if err != nil {
+		return err
+	}
+	if err := w.furnish(dir, s); err != nil {
+		return err
+	}
+	port := insidePort
+	if p.runtime.Port != 0 {
+		port = p.runtime.Port
+	} else if p.network == "host" {
+		if port, err = freePort(); err != nil {
+			return api.Errorf(api.CodeStartFailed, "find a port for %s: %w", w.id, err)
+		}
+	}
+	env := baseEnv(p.runtime.Env, "PORT="+strconv.Itoa(port), "HEARTH_LISTEN_FD=3",
+		"HEARTH_FUNCTION="+s.Function, "HEARTH_REVISION="+s.Revision, "HEARTH_NAMESPACE="+s.Tenant)
+	for k, v := range s.Env {
+		env = append(env, k+"="+v)
+	}
+	if err := w.box.Exec(args, env, codeDir); err != nil {
+		return err
+	}
+	i.protocol = api.ProtocolHTTP
+	i.dial, err = w.reachable(ctx, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	return err
+}
+
+// arguments is the command line of s: the function's own, the runtime's, or the
+// file every build leaves for a program.
+func (p *program) arguments(s *engine.Spec, dir string) ([]string, error) {
+	switch {
+	case len(s.Command) > 0:
+		return s.Command, nil
+	case len(p.runtime.Command) > 0:
+		return p.runtime.Command, nil
+	}
+	for _, name := range []string{s.Handler, "handler", "run", "main", "server", "start"} {
+		if name == "" {
+			continue
+		}
+		if f, err := os.Stat(filepath.Join(dir, filepath.FromSlash(name))); err == nil && f.Mode().IsRegular() && f.Mode()&0o111 != 0 {
+			return []string{codeDir + "/" + name}, nil
+		}
+	}
+	return nil, api.Errorf(api.CodeLoadFailed, "%s has no command, and no executable file named handler, run, main, server or start", s.Function).
+		WithHint("set spec.command, for example [node, server.js]")
+}
+
+// reachable finds out how the program serves, whichever answers first: $PORT,
+// or the socket it may have taken over as descriptor 3. The question on the
+// socket is OPTIONS *, which asks about the server and not about a resource, so
+// that user code does not see it.
+func (w *warm) reachable(ctx context.Context, address string) (func(context.Context) (net.Conn, error), error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type way func(context.Context) (net.Conn, error)
+	found := make(chan way, 2)
+	tcp := func(ctx context.Context) (net.Conn, error) { return w.box.Dial(ctx, "tcp", address) }
+	go func() {
+		if c, err := w.dialSocket(ctx); err == nil && askServer(ctx, c) == nil {
+			found <- w.dialSocket
+		}
+	}()
+	go func() {
+		for pause := time.Millisecond; ctx.Err() == nil; pause = min(pause*3/2, 20*time.Millisecond) {
+			if c, err := tcp(ctx); err == nil {
+				c.Close()
+				found <- tcp
+				return
+			}
+			wait(ctx, pause)
+		}
+	}()
+	select {
+	case dial := <-found:
+		return dial, nil
+	case <-w.box.Done():
+		return nil, fmt.Errorf("the program ended before it served: %s", w.box.Exit().Reason)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func askServer(ctx context.Context, c net.Conn) error {
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	if _, err := c.Write([]byte("OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")); err != nil {
+		return err
+	}
+	r, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return err
+	}
+	return r.Body.Close()
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// freePort asks the kernel for a port of the loopback interface. Another program
+// could take it before the instance does; the start then fails and is repeated.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	a, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		return 0, errors.New("no TCP address")
+	}
+	return a.Port, nil
+}
+
+// close implements loading.
+func (p *program) close() {}
