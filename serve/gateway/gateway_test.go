@@ -274,3 +274,5 @@ func (w *world) raw(text string) (net.Conn, *bufio.Reader) {
 	}
 	return nc, bufio.NewReader(nc)
 }
+
+func bufioReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }
