@@ -42,7 +42,7 @@ func inside(what string, args []string) int {
 		fmt.Println(n, "no end")
 		return 1
 	case "serve": // listens on a fixed port of the own loopback
-		l, err := net.Listen("tcp", "127.0.0.1:8888")
+		l, err := net.Listen("tcp", args[0])
 		if err != nil {
 			fmt.Println(err)
 			return 1
@@ -67,9 +67,7 @@ func inside(what string, args []string) int {
 	case "parent": // a hearth that starts a box and waits to be killed
 		return parent(args)
 	case "network":
-		return networkTest()
-	case "zygote":
-		return zygoteMain()
+		return networkTest(args)
 	}
 	return 0
 }

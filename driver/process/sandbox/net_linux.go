@@ -38,7 +38,9 @@ type network struct {
 	subnet netip.Prefix
 	mtu    int
 
+	setting sync.Mutex // held during setUp
 	mu      sync.Mutex
+	ready   bool
 	used    map[int]bool
 	next    int
 	stock   []*link
@@ -56,22 +58,16 @@ type link struct {
 	name string
 }
 
-// openNetwork sweeps what a former process left and prepares address
-// translation. What is missing is kept for Findings.
+// openNetwork sweeps what a former process left. Nothing of the host is changed
+// before the first box asks for a private network. What is missing is kept for
+// Findings.
 func (h *Host) openNetwork(context.Context) {
 	if !h.allows.netAdmin || !h.allows.net || !h.allows.root || h.without("private network") {
 		h.noNet = errors.New("no capability CAP_NET_ADMIN or no network namespaces")
 		return
 	}
 	n := &network{h: h, prefix: linkPrefix + h.hash[:6] + "-", used: map[int]bool{}}
-	n.sweep()
-	var err error
-	if n.subnet, err = n.choose(h.o.Subnet); err == nil {
-		n.uplinks()
-		err = n.table()
-	}
-	if err != nil {
-		n.restore()
+	if err := n.sweep(); err != nil {
 		h.noNet = err
 		return
 	}
@@ -82,13 +78,18 @@ func (n *network) describe() string {
 	if n == nil {
 		return ""
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.ready {
+		return "veth pairs and address translation by nftables, set up when the first instance asks for it"
+	}
 	return fmt.Sprintf("veth pairs in %s, translated by nftables table %s; forwarding switched on for %v", n.subnet, n.h.name(), n.forward)
 }
 
 func (n *network) noteFile() string { return filepath.Join(n.h.state, "forwarding") }
 
 // sweep removes interfaces, table and settings of a former process.
-func (n *network) sweep() {
+func (n *network) sweep() error {
 	if links, err := netlink.LinkList(); err == nil {
 		for _, l := range links {
 			if strings.HasPrefix(l.Attrs().Name, n.prefix) {
@@ -96,10 +97,36 @@ func (n *network) sweep() {
 			}
 		}
 	}
-	dropTable(n.h.name())
+	err := dropTable(n.h.name())
 	if b, err := os.ReadFile(n.noteFile()); err == nil && json.Unmarshal(b, &n.forward) == nil {
 		n.restore()
 	}
+	return err
+}
+
+// setUp chooses the subnet and writes the rules, once.
+func (n *network) setUp() error {
+	n.setting.Lock()
+	defer n.setting.Unlock()
+	n.mu.Lock()
+	ready := n.ready
+	n.mu.Unlock()
+	if ready {
+		return nil
+	}
+	var err error
+	if n.subnet, err = n.choose(n.h.o.Subnet); err != nil {
+		return err
+	}
+	n.uplinks()
+	if err := n.table(); err != nil {
+		n.restore()
+		return fmt.Errorf("nftables: %w", err)
+	}
+	n.mu.Lock()
+	n.ready = true
+	n.mu.Unlock()
+	return nil
 }
 
 func (n *network) restore() {
@@ -173,6 +200,9 @@ func (n *network) uplinks() {
 
 // take returns a ready network, from the stock when there is one, and refills that.
 func (n *network) take() (*link, error) {
+	if err := n.setUp(); err != nil {
+		return nil, err
+	}
 	n.mu.Lock()
 	var l *link
 	if k := len(n.stock); k > 0 {

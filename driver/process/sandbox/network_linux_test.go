@@ -1,4 +1,192 @@
 package sandbox
 
-func networkTest() int { return 0 }
-func zygoteMain() int  { return 0 }
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// TestPrivateNetwork runs networkTest in a network namespace of its own, so
+// that the machine's interfaces and rules stay as they are.
+func TestPrivateNetwork(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	c := exec.CommandContext(t.Context(), os.Args[0], "inside", "network", t.TempDir())
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+	out, err := c.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// networkTest plays a host with one uplink to an outside world.
+func networkTest(args []string) int {
+	code := 0
+	check := func(what string, got any, want any) {
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			fmt.Printf("FAIL %s: got %v, want %v\n", what, got, want)
+			code = 1
+		}
+	}
+	outside, err := uplink()
+	if err != nil {
+		fmt.Println("uplink:", err)
+		return 1
+	}
+	defer unix.Close(outside)
+	far, err := inNamespace(outside, func() (net.Listener, error) { return net.Listen("tcp", "198.51.100.2:80") })
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	go answer(far, func(c net.Conn) string { return "you are " + host(c.RemoteAddr()) })
+	loop, _ := net.Listen("tcp", "127.0.0.1:81")
+	go answer(loop, func(net.Conn) string { return "the host's loopback" })
+
+	ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
+	defer stop()
+	h, err := Open(ctx, Options{State: args[0]})
+	if err != nil || h.net == nil {
+		fmt.Println(err, h.noNet)
+		return 1
+	}
+	exe, _ := os.Executable()
+	binds := []Bind{{Source: exe, Target: "/runtime/test"}}
+	r, w, _ := os.Pipe()
+	server, err := h.Start(ctx, Config{Args: []string{"/runtime/test", "inside", "serve", "0.0.0.0:8888"}, Binds: binds, Network: NetworkPrivate, Stdout: w})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	io.ReadFull(r, make([]byte, len("listening\n")))
+	_, serverIP := server.link.addresses()
+	ask := func(network, address string) string {
+		var out strings.Builder
+		_, err := h.Run(ctx, Config{Args: []string{"/runtime/test", "inside", "dial", address}, Binds: binds, Network: network}, &out)
+		if err != nil {
+			return err.Error()
+		}
+		return strings.TrimSpace(out.String())
+	}
+	refused := func(s string) bool { return strings.HasPrefix(s, "refused") }
+	check("out, translated", ask(NetworkPrivate, "198.51.100.2:80"), "you are 198.51.100.1 <nil>")
+	check("own loopback only", refused(ask(NetworkPrivate, "127.0.0.1:81")), true)
+	check("box to box", refused(ask(NetworkPrivate, serverIP.String()+":8888")), true)
+	check("link-local", refused(ask(NetworkPrivate, "169.254.169.254:80")), true)
+	check("none", refused(ask(NetworkNone, "198.51.100.2:80")), true)
+	check("host", ask(NetworkHost, "127.0.0.1:81"), "the host's loopback <nil>")
+	// From outside, with a route to the boxes, nothing gets in.
+	_, err = inNamespace(outside, func() (net.Conn, error) { return net.DialTimeout("tcp", serverIP.String()+":8888", time.Second) })
+	check("from outside", err != nil, true)
+
+	// The host connects to the fixed port on the box's own loopback.
+	begin := time.Now()
+	c, err := server.Dial(ctx, "tcp", "127.0.0.1:8888")
+	if err != nil {
+		fmt.Println("FAIL dial inside:", err)
+		return 1
+	}
+	fmt.Println("dial inside:", time.Since(begin))
+	b, _ := io.ReadAll(c)
+	check("dial inside", string(b), "from inside")
+	c.Close()
+	l, err := server.Listen("tcp", "127.0.0.1:9999")
+	check("listen inside", err, nil)
+	if err == nil {
+		go answer(l, func(net.Conn) string { return "helper" })
+		c, err := server.Dial(ctx, "tcp", "127.0.0.1:9999")
+		check("dial the helper", err, nil)
+		if err == nil {
+			b, _ := io.ReadAll(c)
+			check("helper", string(b), "helper")
+		}
+		l.Close()
+	}
+	check("forwarding on the uplink", knob("/proc/sys/net/ipv4/conf/up0/forwarding", ""), "1")
+	check("forwarding elsewhere", knob("/proc/sys/net/ipv4/conf/lo/forwarding", ""), "0")
+	check("forwarding of the host", knob("/proc/sys/net/ipv4/ip_forward", ""), "0")
+
+	// A host killed here leaves all that behind; the next one sweeps it.
+	server.Kill()
+	<-server.Done()
+	h2, err := Open(ctx, Options{State: args[0]})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	check("links after the sweep", len(ourLinks()), 0)
+	check("tables after the sweep", tables(), 0)
+	check("close", h2.Close(ctx), nil)
+	check("tables after close", tables(), 0)
+	check("forwarding after close", knob("/proc/sys/net/ipv4/conf/up0/forwarding", ""), "0")
+	return code
+}
+
+// uplink makes the outside world: a namespace behind our default route.
+func uplink() (int, error) {
+	ns, err := newNamespace()
+	if err != nil {
+		return -1, err
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "up0"
+	err = errors.Join(loopbackUp(), netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "out0", PeerNamespace: netlink.NsFd(ns)}))
+	if err != nil {
+		return -1, err
+	}
+	set := func(name, addr, gateway string) error {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		a, _ := netlink.ParseAddr(addr)
+		return errors.Join(netlink.AddrAdd(l, a), netlink.LinkSetUp(l), netlink.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: net.ParseIP(gateway)}))
+	}
+	if err := set("up0", "198.51.100.1/24", "198.51.100.2"); err != nil {
+		return -1, err
+	}
+	return inNamespace(ns, func() (int, error) { return ns, set("out0", "198.51.100.2/24", "198.51.100.1") })
+}
+
+func answer(l net.Listener, text func(net.Conn) string) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		io.WriteString(c, text(c))
+		c.Close()
+	}
+}
+
+func host(a net.Addr) string { h, _, _ := net.SplitHostPort(a.String()); return h }
+
+func ourLinks() (out []string) {
+	links, _ := netlink.LinkList()
+	for _, l := range links {
+		if strings.HasPrefix(l.Attrs().Name, linkPrefix) {
+			out = append(out, l.Attrs().Name)
+		}
+	}
+	return out
+}
+
+func tables() int {
+	c := &nftables.Conn{}
+	t, _ := c.ListTablesOfFamily(nftables.TableFamilyIPv4)
+	return len(t)
+}

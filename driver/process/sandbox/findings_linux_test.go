@@ -1,0 +1,72 @@
+package sandbox
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestFindings(t *testing.T) {
+	h := open(t)
+	for _, f := range h.Findings() {
+		t.Logf("%-22s %-5v %s %s", f.Check, f.OK, f.Detail, f.Fix)
+		if f.Detail == "" || f.OK != (f.Fix == "") {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
+// TestWithout takes one mechanism after the other away: it is said, and boxes run on.
+func TestWithout(t *testing.T) {
+	all := []string{"namespaces", "own users", "user namespaces", "network namespaces", "private network", "seccomp", "landlock",
+		"cgroup memory", "cgroup cpu", "cgroup pids", "new mount calls", "pidfd"}
+	for _, check := range all {
+		t.Run(check, func(t *testing.T) {
+			h := open(t, func(o *Options) { o.Without = []string{check} })
+			network := NetworkNone
+			if check == "private network" {
+				network = NetworkPrivate // without it: loopback only
+			}
+			found := false
+			for _, f := range h.Findings() {
+				if f.Check == check {
+					found = true
+					if f.OK || f.Fix == "" || !strings.HasPrefix(f.Detail, "switched off; ") {
+						t.Errorf("%+v", f)
+					}
+				}
+			}
+			if !found {
+				t.Error("no such finding")
+			}
+			if out := shell(t, h, Config{Network: network}, "echo runs"); out != "runs" {
+				t.Errorf("%q", out)
+			}
+		})
+	}
+}
+
+// TestWithoutRoot uses what an ordinary user has: a user namespace.
+func TestWithoutRoot(t *testing.T) {
+	h := open(t, func(o *Options) { o.Without = []string{"own users"} })
+	secret := t.TempDir() + "/secret"
+	os.WriteFile(secret, []byte("x"), 0o644)
+	out := shell(t, h, Config{}, "cat "+secret+" 2>/dev/null; touch /etc/x 2>/dev/null && echo wrote; grep -E '^(CapEff|NoNewPrivs|Seccomp:)' /proc/self/status | cut -f2 | tr '\\n' ' '")
+	if out != "0000000000000000 1 2" {
+		t.Errorf("%q", out)
+	}
+}
+
+// TestLandlockAlone has no namespaces at all: the file system is still closed.
+func TestLandlockAlone(t *testing.T) {
+	h := open(t, func(o *Options) { o.Without = []string{"own users", "namespaces"} })
+	if h.allows.landlock == 0 {
+		t.Skip("no landlock in this kernel")
+	}
+	b := &strings.Builder{}
+	e, err := h.Run(context.Background(), Config{Args: []string{"sh", "-c", "ls /root; touch /usr/x; echo ok; true"}}, b)
+	if err != nil || e.Code != 0 || strings.Count(b.String(), "Permission denied") != 2 || !strings.HasSuffix(b.String(), "ok\n") {
+		t.Errorf("%v %+v %s", err, e, b)
+	}
+}

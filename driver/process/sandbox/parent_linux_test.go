@@ -1,0 +1,79 @@
+package sandbox
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestNothingOutlivesTheParent kills a process that has boxes, and looks for
+// what is left of them.
+func TestNothingOutlivesTheParent(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	state := t.TempDir()
+	c := exec.CommandContext(t.Context(), os.Args[0], "inside", "parent", state)
+	stdin, _ := c.StdinPipe()
+	defer stdin.Close()
+	stdout, _ := c.StdoutPipe()
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, _ := bufio.NewReader(stdout).ReadString('\n')
+	pids := strings.Fields(line)
+	if len(pids) != 3 {
+		t.Fatalf("the parent said %q", line)
+	}
+	var fds []unix.PollFd
+	for _, p := range pids {
+		pid, _ := strconv.Atoi(p)
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+	}
+	list, err := os.ReadFile(filepath.Join(state, "sandbox", "cgroups"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	c.Wait()
+	begin := time.Now()
+	for i := range fds {
+		if n, err := unix.Poll(fds[i:i+1], 5000); n != 1 || err != nil {
+			t.Errorf("process %s lives on", pids[i])
+		}
+	}
+	t.Logf("all gone after %v", time.Since(begin))
+	for _, d := range strings.Fields(string(list)) { // process 1 ends after all others of its namespace
+		filepath.WalkDir(d, func(path string, e os.DirEntry, err error) error {
+			if err == nil && e.Name() == "cgroup.procs" {
+				if b, _ := os.ReadFile(path); len(b) > 0 {
+					t.Errorf("%s: %s", path, b)
+				}
+			}
+			return nil
+		})
+	}
+	h := open(t, func(o *Options) { o.State = state }) // finds the cgroups
+	for _, d := range h.groups.folders() {
+		entries, _ := os.ReadDir(d)
+		for _, e := range entries {
+			if e.IsDir() {
+				t.Errorf("%s/%s was not swept", d, e.Name())
+			}
+		}
+	}
+}
