@@ -49,7 +49,8 @@ func openFile(ctx context.Context, path, synchronous string, steps []string) (*f
 	}
 	f.Close()
 	d := &file{path: abs}
-	d.writeDB = sql.OpenDB(connector{dsn(abs, "journal_mode(WAL)", "synchronous("+synchronous+")", "foreign_keys(0)",
+	d.writeDB = sql.OpenDB(connector{dsn(abs, "journal_mode(WAL)", "synchronous("+synchronous+")",
+		"fullfsync(1)", // macOS: a plain fsync does not reach the disk
 		fmt.Sprintf("cache_size(-%d)", cacheWrite), "journal_size_limit(8388608)")})
 	d.writeDB.SetMaxOpenConns(1)
 	d.read = sql.OpenDB(connector{dsn(abs, "query_only(1)", fmt.Sprintf("cache_size(-%d)", cacheRead))})
