@@ -20,17 +20,19 @@ type quiet struct {
 	t     *testing.T
 	store store.Store
 	srv   *server.Server
+	token string
 	stop  context.CancelFunc
 	ended chan struct{}
 }
 
 func newQuiet(t *testing.T, s store.Store) *quiet {
 	t.Helper()
-	srv, err := server.New(server.Config{Store: s, Identity: people{}})
+	id, tokens := people(t)
+	srv, err := server.New(server.Config{Store: s, Identity: id})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &quiet{t: t, store: s, srv: srv}
+	return &quiet{t: t, store: s, srv: srv, token: tokens["admin"]}
 }
 
 func (q *quiet) run() {
@@ -61,7 +63,7 @@ func (q *quiet) want(code int, method, path string, body any) m {
 		text = string(b)
 	}
 	r := httptest.NewRequest(method, path, strings.NewReader(text))
-	r.Header.Set("Authorization", "Bearer admin")
+	r.Header.Set("Authorization", "Bearer "+q.token)
 	if method == "PATCH" {
 		r.Header.Set("Content-Type", merge)
 	}

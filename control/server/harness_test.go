@@ -13,70 +13,56 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/control/server"
 	"github.com/hearth-run/hearth/core/identity"
 	"github.com/hearth-run/hearth/core/store"
 	"github.com/hearth-run/hearth/driver/memory"
 )
 
-// people is an identity provider with one token per role.
-type people struct{}
-
-func (people) Authenticate(_ context.Context, token string) (identity.Caller, error) {
-	switch token {
-	case identity.RoleAdmin, identity.RoleEditor, identity.RoleViewer:
-		return identity.Caller{Name: "test-" + token, Roles: []string{token}}, nil
-	case "shop":
-		return identity.Caller{Name: "shopkeeper", Roles: []string{identity.RoleEditor}, Namespaces: []string{"shop"}}, nil
-	case "":
-		return identity.Caller{}, api.Errorf(api.CodeUnauthorized, "no token was given")
+// people issues a token for each kind of caller, by what tests call them.
+func people(t *testing.T) (*memory.Identity, map[string]string) {
+	t.Helper()
+	id, tokens := memory.NewIdentity(), map[string]string{"": ""}
+	for name, c := range map[string]identity.Caller{
+		"admin":  {Name: "test-admin", Roles: []string{identity.RoleAdmin}},
+		"editor": {Name: "test-editor", Roles: []string{identity.RoleEditor}},
+		"viewer": {Name: "test-viewer", Roles: []string{identity.RoleViewer}},
+		"shop":   {Name: "shopkeeper", Roles: []string{identity.RoleEditor}, Namespaces: []string{"shop"}},
+	} {
+		token, err := id.Issue(context.Background(), c, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens[name] = token
 	}
-	return identity.Caller{}, api.Errorf(api.CodeUnauthorized, "the token is unknown")
-}
-
-func (people) Authorize(_ context.Context, c identity.Caller, a identity.Action) (identity.Decision, error) {
-	read := a.Verb == "get" || a.Verb == "list" || a.Verb == "watch"
-	ok := false
-	switch {
-	case len(c.Namespaces) > 0 && !slices.Contains(c.Namespaces, a.Namespace):
-	case slices.Contains(c.Roles, identity.RoleAdmin):
-		ok = true
-	case slices.Contains(c.Roles, identity.RoleEditor):
-		ok = !(a.Resource == api.Secrets && read) && (a.Resource != api.Namespaces || read)
-	case slices.Contains(c.Roles, identity.RoleViewer):
-		ok = read && a.Resource != api.Secrets
-	}
-	if ok {
-		return identity.Decision{Allowed: true}, nil
-	}
-	return identity.Refuse(c, a), nil
+	return id, tokens
 }
 
 // world is a server on loopback with its loop running.
 type world struct {
-	t     *testing.T
-	store store.Store
-	srv   *server.Server
-	url   string
-	ca    []byte
-	http  *http.Client
-	log   *lockedBuffer
-	token string
-	kube  string // kubeconfig
-	cache string
+	t      *testing.T
+	store  store.Store
+	srv    *server.Server
+	url    string
+	ca     []byte
+	http   *http.Client
+	log    *lockedBuffer
+	token  string
+	tokens map[string]string // by caller
+	kube   string            // kubeconfig
+	cache  string
 }
 
 func newWorld(t *testing.T, edit ...func(*server.Config)) *world {
 	t.Helper()
-	w := &world{t: t, store: memory.NewStore(), log: &lockedBuffer{}, token: identity.RoleAdmin}
-	cfg := server.Config{Store: w.store, Identity: people{}, Log: slog.New(slog.NewTextHandler(w.log, nil)), Version: "test"}
+	id, tokens := people(t)
+	w := &world{t: t, store: memory.NewStore(), log: &lockedBuffer{}, token: tokens["admin"], tokens: tokens}
+	cfg := server.Config{Store: w.store, Identity: id, Log: slog.New(slog.NewTextHandler(w.log, nil)), Version: "test"}
 	for _, e := range edit {
 		e(&cfg)
 	}
@@ -193,9 +179,13 @@ func (w *world) want(code int, method, path, media string, body any) map[string]
 }
 
 // as is the world for another caller.
-func (w *world) as(t *testing.T, token string) *world {
+func (w *world) as(t *testing.T, caller string) *world {
+	token, ok := w.tokens[caller]
+	if !ok {
+		token = caller // nobody issued this one
+	}
 	c := *w
-	c.t, c.token = t, token
+	c.t, c.token, c.kube = t, token, ""
 	return &c
 }
 

@@ -160,7 +160,6 @@ func read(k api.Kind, r store.Record) (object, error) {
 	if err != nil {
 		return nil, api.Errorf(api.CodeInternal, "the stored %s %s is damaged", k.Singular, r.Key.Name).WithCause(err)
 	}
-	api.Normal(k, o)
 	o["apiVersion"], o["kind"] = k.APIVersion(), k.Kind
 	m := meta(o)
 	m["name"] = r.Key.Name

@@ -275,9 +275,7 @@ func (s *Server) serveInvoke(w http.ResponseWriter, r *http.Request, t target) e
 		return err
 	}
 	r = r.Clone(r.Context())
-	for _, h := range []string{"Authorization", "Cookie"} {
-		r.Header.Del(h)
-	}
+	r.Header.Del("Authorization")
 	r.Header.Set("X-Request-Id", requestID(r))
 	s.cfg.Invoke.Invoke(w, r, t.namespace, t.name, t.rest)
 	return nil

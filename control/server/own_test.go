@@ -3,13 +3,11 @@ package server_test
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
-	"iter"
 	"net/http"
 	"strings"
 	"testing"
@@ -21,37 +19,6 @@ import (
 	"github.com/hearth-run/hearth/core/record"
 	"github.com/hearth-run/hearth/driver/memory"
 )
-
-// history is a record store with fixed content that notes what it was asked.
-type history struct {
-	record.Store
-	asked chan record.Query
-	lines chan engine.Line
-}
-
-func (h *history) Calls(_ context.Context, q record.Query) ([]record.Call, error) {
-	h.asked <- q
-	return []record.Call{{Request: "r1", Function: q.Function, Status: 200}}, nil
-}
-
-func (h *history) Lines(ctx context.Context, q record.Query) iter.Seq2[engine.Line, error] {
-	h.asked <- q
-	return func(yield func(engine.Line, error) bool) {
-		for {
-			select {
-			case l := <-h.lines:
-				if !yield(l, nil) {
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
-			if !q.Follow {
-				return
-			}
-		}
-	}
-}
 
 func TestBlobs(t *testing.T) {
 	w := newWorld(t, func(c *server.Config) { c.Blobs, c.BlobLimit = memory.NewBlobs(), 1000 })
@@ -81,37 +48,72 @@ func TestBlobs(t *testing.T) {
 }
 
 func TestLogsAndCalls(t *testing.T) {
-	h := &history{asked: make(chan record.Query, 1), lines: make(chan engine.Line, 4)}
-	w := newWorld(t, func(c *server.Config) { c.Records = h })
-	h.lines <- engine.Line{Function: "f", Text: "one"}
-	_, text, head := w.raw("GET", "/hearth/v1/namespaces/default/logs?function=f&revision=f-1&instance=i&request=r&limit=5&since=10m", nil, nil)
-	q := <-h.asked
-	if !strings.Contains(text, `"text":"one"`) || head.Get("Content-Type") != "application/x-ndjson" ||
-		q.Tenant != "default" || q.Function != "f" || q.Revision != "f-1" || q.Instance != "i" || q.Request != "r" || q.Limit != 5 || time.Since(q.Since) < 9*time.Minute {
-		t.Errorf("%q %+v", text, q)
+	records := memory.NewRecords()
+	w := newWorld(t, func(c *server.Config) { c.Records = records })
+	ago := func(d time.Duration) time.Time { return time.Now().Add(-d) }
+	for i, l := range []engine.Line{
+		{Time: ago(time.Hour), Tenant: "default", Function: "f", Revision: "f-1", Instance: "i", Request: "r", Text: "old"},
+		{Time: ago(time.Minute), Tenant: "default", Function: "f", Revision: "f-1", Instance: "i", Request: "r", Text: "one"},
+		{Time: ago(time.Minute), Tenant: "default", Function: "f", Revision: "f-2", Instance: "i", Request: "r", Text: "two"},
+		{Time: ago(time.Minute), Tenant: "default", Function: "g", Revision: "f-1", Instance: "i", Request: "r", Text: "three"},
+		{Time: ago(time.Minute), Tenant: "shop", Function: "f", Revision: "f-1", Instance: "i", Request: "r", Text: "four"},
+	} {
+		records.AddLine(l)
+		records.AddCall(record.Call{Time: l.Time, Tenant: l.Tenant, Function: l.Function, Revision: l.Revision, Request: fmt.Sprint("r", i), Status: 200 + 100*i})
 	}
-	_, text, _ = w.raw("GET", "/hearth/v1/namespaces/default/calls?function=f&errors=true&since=2026-01-02T03:04:05Z", nil, nil)
-	q = <-h.asked
+	if err := records.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	texts := func(query string) string {
+		t.Helper()
+		code, text, head := w.raw("GET", "/hearth/v1/namespaces/default/logs?"+query, nil, nil)
+		if code != 200 || head.Get("Content-Type") != "application/x-ndjson" {
+			t.Fatalf("%d %s", code, text)
+		}
+		var out []string
+		for line := range strings.Lines(text) {
+			var l engine.Line
+			if err := json.Unmarshal([]byte(line), &l); err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			out = append(out, l.Text)
+		}
+		return strings.Join(out, " ")
+	}
+	for query, want := range map[string]string{
+		"": "old one two three", "function=f": "old one two", "function=f&since=10m": "one two", "revision=f-1&since=10m": "one three", "limit=1": "three",
+		"instance=j": "", "request=r&function=g": "three", "since=" + ago(10*time.Minute).UTC().Format(time.RFC3339): "one two three",
+	} {
+		if got := texts(query); got != want {
+			t.Errorf("logs?%s: %q, want %q", query, got, want)
+		}
+	}
+	_, text, _ := w.raw("GET", "/hearth/v1/namespaces/default/calls?function=f&errors=true", nil, nil)
 	var calls []record.Call
-	if err := json.Unmarshal([]byte(text), &calls); err != nil || len(calls) != 1 || !q.Errors || q.Since.Year() != 2026 {
-		t.Errorf("%q %+v %v", text, q, err)
+	if err := json.Unmarshal([]byte(text), &calls); err != nil || len(calls) != 1 || calls[0].Request != "r2" {
+		t.Errorf("%s %v", text, err)
+	}
+	if _, text, _ := w.raw("GET", "/hearth/v1/namespaces/default/calls?function=none", nil, nil); text != "[]\n" {
+		t.Errorf("no calls are %q", text)
 	}
 	w.want(400, "GET", "/hearth/v1/namespaces/default/logs?since=soon", "", nil)
 	w.want(400, "GET", "/hearth/v1/namespaces/default/logs?limit=-1", "", nil)
 	w.as(t, "shop").want(403, "GET", "/hearth/v1/namespaces/default/logs", "", nil)
 
 	// Following shows each line as it comes, and ends with the server.
-	req, _ := http.NewRequest("GET", w.url+"/hearth/v1/namespaces/default/logs?follow=true", nil)
-	req.Header.Set("Authorization", "Bearer viewer")
+	req, err := http.NewRequest("GET", w.url+"/hearth/v1/namespaces/default/logs?follow=true&function=live", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+w.tokens["viewer"])
 	res, err := w.http.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	<-h.asked
 	in := bufio.NewReader(res.Body)
 	for i := range 3 {
-		h.lines <- engine.Line{Text: fmt.Sprint("line ", i)}
+		records.AddLine(engine.Line{Time: time.Now(), Tenant: "default", Function: "live", Text: fmt.Sprint("line ", i)})
 		line, err := in.ReadString('\n')
 		if err != nil || !strings.Contains(line, fmt.Sprint("line ", i)) {
 			t.Fatalf("%q %v", line, err)

@@ -169,7 +169,7 @@ func TestBadInput(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			w := w.as(t, w.token)
+			w := w.as(t, "admin")
 			code, o := w.do(tt.method, tt.path, tt.media, tt.body)
 			msg, _ := o["message"].(string)
 			if code != tt.code || o["kind"] != "Status" || o["reason"] != tt.reason || o["code"] != float64(code) || !strings.Contains(msg, tt.says) {

@@ -1,12 +1,12 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
-	"reflect"
 	"strings"
 
 	"github.com/hearth-run/hearth/api"
@@ -56,11 +56,12 @@ func nameIn(data []byte) string {
 // create admits and stores a new object.
 func (s *Server) create(ctx context.Context, t target, o object, opts writeOptions) (object, error) {
 	m := meta(o)
-	if ns := metaText(o, "namespace"); t.kind.Namespaced && ns != "" && ns != t.namespace {
-		return nil, badRequest("use -n "+ns+" or change it", "metadata.namespace %q is not the namespace of the path, %q", ns, t.namespace)
-	}
-	if t.kind.Namespaced && t.namespace == "" {
-		t.namespace = api.DefaultNamespace
+	if t.kind.Namespaced {
+		ns := metaText(o, "namespace")
+		if ns != "" && t.namespace != "" && ns != t.namespace {
+			return nil, badRequest("use -n "+ns+" or change it", "metadata.namespace %q is not the namespace of the path, %q", ns, t.namespace)
+		}
+		t.namespace = cmp.Or(t.namespace, ns, api.DefaultNamespace)
 	}
 	generated := t.name == "" && metaText(o, "name") == "" && metaText(o, "generateName") != ""
 	if t.name == "" {
@@ -161,6 +162,7 @@ func (s *Server) update(ctx context.Context, t target, opts *writeOptions, fn fu
 		if err != nil {
 			return nil, err
 		}
+		api.Normal(t.kind, live)
 		shown := clone(live)
 		hide := s.hides(ctx, t)
 		if hide {
@@ -246,140 +248,6 @@ func (s *Server) put(ctx context.Context, t target, o object, rev int64) (object
 func conflict(t target) error {
 	return about(api.Errorf(api.CodeConflict, "%s %q was changed since it was read", t.kind.Resource(), t.name).
 		WithHint("read it again and repeat the change"), t.kind, t.name)
-}
-
-// keepOwned puts back what the request may not change: the server's metadata
-// and, by the part that is written, status or all the rest.
-func keepOwned(t target, o, live object) object {
-	if t.sub == "status" {
-		r := clone(live)
-		delete(r, "status")
-		if st, ok := o["status"]; ok {
-			r["status"] = st
-		}
-		if mf, ok := meta(o)["managedFields"]; ok {
-			meta(r)["managedFields"] = mf
-		}
-		return r
-	}
-	if t.kind.Status {
-		delete(o, "status")
-		if st, ok := live["status"]; ok {
-			o["status"] = clone(st)
-		}
-	}
-	m, was := meta(o), meta(live)
-	for _, f := range []string{"name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "generation", "generateName", "resourceVersion"} {
-		delete(m, f)
-		if v, ok := was[f]; ok {
-			m[f] = v
-		}
-	}
-	return o
-}
-
-// generations reports whether changes of the kind's spec are counted.
-func generations(k api.Kind) bool { return k.Group == api.Group }
-
-// admit sets defaults, checks the object against its kind and its own past, and
-// counts the generation. live is nil for a new one.
-func (s *Server) admit(t target, o, live object) (object, error) {
-	k := t.kind
-	o["apiVersion"], o["kind"] = k.APIVersion(), k.Kind
-	var errs []api.FieldError
-	switch k.Resource() {
-	case api.Secrets:
-		moveStringData(o)
-		errs = unhide(o, live)
-		if text(o, "type") == "" {
-			o["type"] = "Opaque"
-		}
-	case api.Namespaces:
-		o["status"] = object{"phase": "Active"}
-		if deleting(o) {
-			o["status"] = object{"phase": "Terminating"}
-		}
-	}
-	if m := meta(o); len(metaList(o, "finalizers")) == 0 {
-		delete(m, "finalizers")
-	}
-	if live != nil {
-		errs = append(errs, unchangeable(k, o, live)...)
-		if generations(k) && !reflect.DeepEqual(o["spec"], live["spec"]) {
-			g, _ := meta(live)["generation"].(int64)
-			meta(o)["generation"] = g + 1
-		}
-	}
-	if len(errs) == 0 {
-		errs = check(k, o)
-	}
-	if len(errs) > 0 {
-		return nil, invalid(k, t.name, errs)
-	}
-	return o, nil
-}
-
-// check says what is wrong with an object as a whole.
-func check(k api.Kind, o object) []api.FieldError {
-	data, err := json.Marshal(o)
-	if err != nil {
-		return []api.FieldError{{Message: "cannot be written as JSON"}}
-	}
-	typed, errs := api.Decode(k, data)
-	if len(errs) > 0 {
-		return errs
-	}
-	var head struct {
-		Metadata api.Meta `json:"metadata"`
-	}
-	if err := json.Unmarshal(data, &head); err != nil {
-		return []api.FieldError{{Path: "metadata", Message: err.Error()}}
-	}
-	errs = api.CheckMeta(k, head.Metadata)
-	if k.Validate != nil {
-		errs = append(errs, k.Validate(typed)...)
-	}
-	return errs
-}
-
-// unchangeable says which fixed fields a write tried to change.
-func unchangeable(k api.Kind, o, live object) (errs []api.FieldError) {
-	fixed := func(field, hint string) {
-		if !reflect.DeepEqual(o[field], live[field]) {
-			errs = append(errs, api.FieldError{Path: field, Message: "cannot be changed", Hint: hint})
-		}
-	}
-	switch r := k.Resource(); r {
-	case api.Revisions:
-		fixed("spec", "change the function; it gets a new revision")
-	case api.Secrets, api.ConfigMaps:
-		if live["immutable"] == true {
-			for _, f := range []string{"data", "binaryData", "immutable"} {
-				fixed(f, "it is immutable; delete it and create it again")
-			}
-		}
-		if r == api.Secrets && text(live, "type") != "" {
-			fixed("type", "delete it and create it again")
-		}
-	}
-	if deleting(live) {
-		had := metaList(live, "finalizers")
-		for _, f := range metaList(o, "finalizers") {
-			if !contains(had, f) {
-				errs = append(errs, api.FieldError{Path: "metadata.finalizers", Message: "no finalizer can be added while the object is being deleted: " + f})
-			}
-		}
-	}
-	return errs
-}
-
-func contains(l []string, s string) bool {
-	for _, e := range l {
-		if e == s {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *Server) serveUpdate(w http.ResponseWriter, r *http.Request, t target) error {
