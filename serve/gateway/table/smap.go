@@ -2,47 +2,78 @@ package table
 
 import (
 	"hash/maphash"
-	"maps"
+	"slices"
 )
 
-// perShard is how many keys a shard holds before the map grows.
-const perShard = 32
+// perLeaf is how many keys a leaf holds before it becomes a branch.
+const perLeaf = 8
 
 var seed = maphash.MakeSeed()
 
 // token marks what was made within one change and may be changed in place.
 type token struct{ _ byte }
 
-// smap is a persistent map: changes copy one shard and the list of shards.
+// smap is a persistent map from strings: a leaf with a few items or a branch by
+// four bits of the key's hash. A change copies one leaf and the branches above.
+// nil is an empty map.
 type smap[V any] struct {
-	own    *token
-	n      int
-	shards []*shard[V] // length is a power of two
+	own   *token
+	n     int // keys in and below
+	items []item[V]
+	kids  *[16]*smap[V] // nil in a leaf
 }
 
-type shard[V any] struct {
-	own *token
-	m   map[string]V
+type item[V any] struct {
+	hash uint64
+	key  string
+	v    V
 }
 
-func (s *smap[V]) at(k string) int {
-	if len(s.shards) == 1 {
-		return 0
-	}
-	return int(maphash.String(seed, k)) & (len(s.shards) - 1)
-}
-
-// get returns the value of k; a nil map has none.
+// get returns the value of k.
 func (s *smap[V]) get(k string) (v V, ok bool) {
-	if s == nil || s.n == 0 {
+	if s == nil {
 		return v, false
 	}
-	sh := s.shards[s.at(k)]
-	if sh == nil {
+	if s.kids == nil {
+		for i := range s.items {
+			if s.items[i].key == k {
+				return s.items[i].v, true
+			}
+		}
 		return v, false
 	}
-	v, ok = sh.m[k]
-	return v, ok
+	hash := maphash.String(seed, k)
+	if s = s.leaf(hash); s != nil {
+		for i := range s.items {
+			if s.items[i].hash == hash && s.items[i].key == k {
+				return s.items[i].v, true
+			}
+		}
+	}
+	return v, false
+}
+
+// getBytes is get without a string.
+func (s *smap[V]) getBytes(k []byte) (v V, ok bool) {
+	if s == nil {
+		return v, false
+	}
+	hash := maphash.Bytes(seed, k)
+	if s = s.leaf(hash); s != nil {
+		for i := range s.items {
+			if s.items[i].hash == hash && s.items[i].key == string(k) {
+				return s.items[i].v, true
+			}
+		}
+	}
+	return v, false
+}
+
+func (s *smap[V]) leaf(hash uint64) *smap[V] {
+	for s != nil && s.kids != nil {
+		s, hash = s.kids[hash&15], hash>>4
+	}
+	return s
 }
 
 // size is the number of keys.
@@ -55,76 +86,74 @@ func (s *smap[V]) size() int {
 
 // put returns a map with v under k.
 func (s *smap[V]) put(t *token, k string, v V) *smap[V] {
+	return s.set(t, item[V]{maphash.String(seed, k), k, v}, 0)
+}
+
+func (s *smap[V]) set(t *token, it item[V], depth int) *smap[V] {
 	s = s.owned(t)
-	sh := s.shard(t, k)
-	if _, had := sh.m[k]; !had {
-		s.n++
+	if s.kids != nil {
+		kid := &s.kids[it.hash>>(4*depth)&15]
+		before := (*kid).size()
+		*kid = (*kid).set(t, it, depth+1)
+		s.n += (*kid).n - before
+		return s
 	}
-	sh.m[k] = v
-	if s.n > perShard*len(s.shards) {
-		s.grow(t)
+	if i := s.index(it.key); i >= 0 {
+		s.items[i].v = it.v
+		return s
+	}
+	s.n++
+	if len(s.items) < perLeaf || depth > 14 {
+		s.items = append(s.items, it)
+		return s
+	}
+	items := append(s.items, it)
+	s.items, s.kids = nil, new([16]*smap[V])
+	for _, it := range items {
+		kid := &s.kids[it.hash>>(4*depth)&15]
+		*kid = (*kid).set(t, it, depth+1)
 	}
 	return s
 }
 
-// del returns a map without k.
+// del returns a map without k; nil when it was the last key.
 func (s *smap[V]) del(t *token, k string) *smap[V] {
 	if _, had := s.get(k); !had {
 		return s
 	}
+	return s.unset(t, k, maphash.String(seed, k))
+}
+
+func (s *smap[V]) unset(t *token, k string, hash uint64) *smap[V] {
+	if s.n == 1 {
+		return nil
+	}
 	s = s.owned(t)
-	delete(s.shard(t, k).m, k)
 	s.n--
+	if s.kids != nil {
+		s.kids[hash&15] = s.kids[hash&15].unset(t, k, hash>>4)
+		return s
+	}
+	i := s.index(k)
+	s.items = slices.Delete(s.items, i, i+1)
 	return s
+}
+
+func (s *smap[V]) index(k string) int {
+	return slices.IndexFunc(s.items, func(it item[V]) bool { return it.key == k })
 }
 
 func (s *smap[V]) owned(t *token) *smap[V] {
 	switch {
 	case s == nil:
-		return &smap[V]{own: t, shards: make([]*shard[V], 1)}
+		return &smap[V]{own: t}
 	case s.own == t:
 		return s
 	}
-	return &smap[V]{own: t, n: s.n, shards: append([]*shard[V](nil), s.shards...)}
-}
-
-// shard returns k's shard ready for a change; s is owned.
-func (s *smap[V]) shard(t *token, k string) *shard[V] {
-	i := s.at(k)
-	switch sh := s.shards[i]; {
-	case sh == nil:
-		s.shards[i] = &shard[V]{own: t, m: map[string]V{}}
-	case sh.own != t:
-		s.shards[i] = &shard[V]{own: t, m: maps.Clone(sh.m)}
+	c := &smap[V]{own: t, n: s.n, items: slices.Clone(s.items)}
+	if s.kids != nil {
+		kids := *s.kids
+		c.kids = &kids
 	}
-	return s.shards[i]
-}
-
-func (s *smap[V]) grow(t *token) {
-	old := s.shards
-	s.shards = make([]*shard[V], 4*len(old))
-	for _, sh := range old {
-		if sh == nil {
-			continue
-		}
-		for k, v := range sh.m {
-			s.shard(t, k).m[k] = v
-		}
-	}
-}
-
-// getBytes is get without a string.
-func (s *smap[V]) getBytes(k []byte) (v V, ok bool) {
-	if s == nil || s.n == 0 {
-		return v, false
-	}
-	i := 0
-	if len(s.shards) > 1 {
-		i = int(maphash.Bytes(seed, k)) & (len(s.shards) - 1)
-	}
-	if s.shards[i] == nil {
-		return v, false
-	}
-	v, ok = s.shards[i].m[string(k)]
-	return v, ok
+	return c
 }

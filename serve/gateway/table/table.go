@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unique"
 
 	"github.com/hearth-run/hearth/api"
 )
@@ -133,7 +134,9 @@ func (n *node[T]) edit(t *token, segments []string, prefix bool, f func([]*Entry
 		if child := old.edit(t, segments[1:], prefix, f); child == nil {
 			n.literal = n.literal.del(t, segments[0])
 		} else {
-			n.literal = n.literal.put(t, segments[0], child)
+			// Equal segments of all routes share their bytes: less memory,
+			// and more of it in the processor's cache.
+			n.literal = n.literal.put(t, unique.Make(segments[0]).Value(), child)
 		}
 	}
 	if n.literal.size() == 0 && n.variable == nil && len(n.exact)+len(n.rest)+len(n.prefix) == 0 {
