@@ -8,13 +8,17 @@ import (
 	"syscall"
 
 	"github.com/hearth-run/hearth/cli"
+	"github.com/hearth-run/hearth/driver/process/sandbox"
 )
 
 // version is set when a release is linked.
 var version = "0.1.0-dev"
 
 func main() {
+	if sandbox.Main(os.Args) { // this process is the first stage of an instance
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	os.Exit(cli.Run(ctx, os.Args[1:], cli.System(), cli.Env{Vars: cli.Environ(os.Environ()), Version: version}))
+	os.Exit(cli.Run(ctx, os.Args[1:], cli.System(), cli.Env{Vars: cli.Environ(os.Environ()), Version: version, Start: cli.StartNode}))
 }

@@ -109,7 +109,7 @@ func New(cfg Config) (*Builder, error) {
 		cfg.Runner = Direct{}
 	}
 	if cfg.Find == nil {
-		cfg.Find = findTool
+		cfg.Find = FindTool
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -218,6 +218,8 @@ type job struct {
 	log  *buildLog
 	key  string
 	spec api.BuildSpec // merged: the function's over the runtime's
+
+	handler string // of the result; a builder may change it
 }
 
 func (b *Builder) newJob(r Request) (*job, error) {
@@ -237,7 +239,7 @@ func (b *Builder) newJob(r Request) (*job, error) {
 		line = func(s string) { b.cfg.Progress(r.Namespace, r.Function.Metadata.Name, s) }
 	}
 	j.log = newBuildLog(b.cfg.Limits.Log, line)
-	j.spec = mergeBuild(r)
+	j.spec, j.handler = mergeBuild(r), r.Function.Spec.Handler
 	return j, nil
 }
 
@@ -292,8 +294,8 @@ func (j *job) run(ctx context.Context) (Result, error) {
 		if err != nil {
 			return res, err
 		}
-		if res.Runtime = name; res.Handler == "" {
-			res.Handler = handler
+		if res.Runtime = name; j.handler == "" {
+			j.handler = handler
 		}
 	}
 	if len(j.spec.Command) == 0 {
@@ -301,6 +303,7 @@ func (j *job) run(ctx context.Context) (Result, error) {
 			return res, err
 		}
 	}
+	res.Handler = j.handler
 	res.Artifact, err = j.keep(ctx, tree)
 	return res, err
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/blob"
 	"github.com/hearth-run/hearth/driver/memory"
+	"github.com/hearth-run/hearth/runtime/golang"
 )
 
 func TestMain(m *testing.M) {
@@ -298,6 +299,8 @@ export const handler = async (): Promise<string> => [a, b, c, d, E.X, path.basen
 		{"await at the top", files("node", "index.ts",
 			`import { a } from "./a"; const b: string = await Promise.resolve("b"); export const handler = () => [a, b, "c,d,x,q"].join(",")`,
 			"a.ts", `export const a: string = "a"`), `await import("./index.mjs")`},
+		{"import.meta", files("node", "index.ts", `import { basename } from "node:path"; export const handler = (): string => basename(import.meta.url) === "index.mjs" ? "a,b,c,d,x,q" : import.meta.url`),
+			`await import("./index.mjs")`},
 		{"tsx", files("node", "index.tsx", `const h = (t: string, p: any, c: string) => c
 /** @jsx h */
 export const handler = () => <b>a,b,c,d,x,q</b>`), `require("./index.js")`},
@@ -309,6 +312,32 @@ export const handler = () => <b>a,b,c,d,x,q</b>`), `require("./index.js")`},
 				t.Errorf("answered %q", got)
 			}
 		})
+	}
+}
+
+func TestHandlerNamesWhatTypeScriptBecame(t *testing.T) {
+	b, _ := newBuilder(t, nil)
+	for _, c := range []struct{ handler, main, want string }{
+		{"src/app.ts", "", "src/app"}, {"", "./src/app.ts", "src/app"}, {"src/app.run", "src/app.ts", "src/app.run"}, {"", "src/app.js", ""}, {"", "", ""},
+	} {
+		r := files("node", "src/app.ts", "export const run = (): number => 1", "package.json", `{"main":"`+c.main+`"}`)
+		r.Function.Spec.Handler = c.handler
+		if res := mustBuild(t, b, r); res.Handler != c.want {
+			t.Errorf("handler %q and main %q became %q, want %q", c.handler, c.main, res.Handler, c.want)
+		}
+	}
+}
+
+func TestGoFunctionIsWrapped(t *testing.T) {
+	b, blobs := newBuilder(t, func(c *Config) { c.WrapGo = golang.Wrap })
+	r := files("go", "hello.go", "package hello\n\nimport \"net/http\"\n\nfunc Handler(w http.ResponseWriter, r *http.Request) {}\n")
+	r.Function.Spec.Build = hostGoCache(t)
+	if got := entries(t, blobs, mustBuild(t, b, r).Artifact); len(got) != 1 || got["handler*"] == "" {
+		t.Errorf("%d entries", len(got))
+	}
+	_, err := b.Build(t.Context(), files("go", "hello.go", "package hello\n\nfunc Handler( {}\n"))
+	if e := api.AsError(err); !api.IsCode(err, api.CodeBuildFailed) || !strings.HasPrefix(e.Message, "hello.go:3:") || !strings.HasPrefix(e.Detail, "3 │ func Handler( {}\n") {
+		t.Errorf("error %v\n%s", err, e.Detail)
 	}
 }
 

@@ -27,7 +27,7 @@ func (j *job) makeGo(ctx context.Context) (string, error) {
 	if wrap := j.b.cfg.WrapGo; wrap != nil {
 		files, err := wrap(os.DirFS(src), j.r.Function.Spec.Handler)
 		if err != nil {
-			return "", goWrapFailed(err)
+			return "", j.goWrapFailed(err)
 		}
 		if err := writeFiles(src, files, 0o644); err != nil {
 			return "", err
@@ -60,7 +60,10 @@ func (j *job) makeGo(ctx context.Context) (string, error) {
 	return out, j.goAssets(out)
 }
 
-func goWrapFailed(err error) error {
+func (j *job) goWrapFailed(err error) error {
+	if bad := j.goPlaces(err.Error()); len(bad) > 0 {
+		return failed(bad, j.log)
+	}
 	var e *api.Error
 	if errors.As(err, &e) {
 		return e
@@ -72,8 +75,15 @@ var goPlace = regexp.MustCompile(`^(?:\./)?([^\s:]+\.(?:go|mod)):(\d+):(?:(\d+):
 
 // goFailed reads the compiler's words.
 func (j *job) goFailed(exit int) error {
-	var bad []place
-	for line := range strings.Lines(j.log.tail(200)) {
+	bad := j.goPlaces(j.log.tail(200))
+	if len(bad) == 0 {
+		return j.toolFailed("go build", exit, nil)
+	}
+	return failed(bad, newBuildLog(1, nil)) // the log has it already
+}
+
+func (j *job) goPlaces(words string) (bad []place) {
+	for line := range strings.Lines(words) {
 		m := goPlace.FindStringSubmatch(strings.TrimRight(line, "\r\n"))
 		if m == nil {
 			continue
@@ -86,10 +96,7 @@ func (j *job) goFailed(exit int) error {
 		}
 		bad = append(bad, p)
 	}
-	if len(bad) == 0 {
-		return j.toolFailed("go build", exit, nil)
-	}
-	return failed(bad, newBuildLog(1, nil)) // the log has it already
+	return bad
 }
 
 // goAssets links what is no Go code into the artifact's folder.

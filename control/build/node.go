@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -14,6 +15,7 @@ import (
 // packageFile is what the build reads of package.json.
 type packageFile struct {
 	Type         string            `json:"type"`
+	Main         string            `json:"main"`
 	Dependencies map[string]string `json:"dependencies"`
 	Optional     map[string]string `json:"optionalDependencies"`
 	Workspaces   json.RawMessage   `json:"workspaces"`
@@ -50,6 +52,7 @@ func (j *job) makeNode(ctx context.Context) error {
 	if len(bad) > 0 {
 		return failed(bad, j.log)
 	}
+	j.nameScript(pkg)
 	if len(pkg.Dependencies) == 0 {
 		return nil
 	}
@@ -58,6 +61,18 @@ func (j *job) makeNode(ctx context.Context) error {
 		return nil
 	}
 	return j.installNode(ctx, text, pkg)
+}
+
+// nameScript makes a handler that names a TypeScript file, itself or through
+// main of package.json, name what the file became.
+func (j *job) nameScript(pkg packageFile) {
+	name := j.handler
+	if name == "" && isTyped(pkg.Main) {
+		name = path.Clean(pkg.Main)
+	}
+	if isTyped(name) {
+		j.handler = strings.TrimSuffix(name, path.Ext(name))
+	}
 }
 
 func (j *job) installNode(ctx context.Context, text []byte, pkg packageFile) error {

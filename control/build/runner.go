@@ -82,8 +82,9 @@ type Tool struct {
 
 var versionWords = regexp.MustCompile(`\d+\.\d+(\.\d+)?`)
 
-// findTool looks for a tool in PATH and asks for its version.
-func findTool(ctx context.Context, name string) (Tool, error) {
+// FindTool looks for a tool in PATH and asks for its version. A missing one is
+// api.CodeNoRuntime with the command that installs it.
+func FindTool(ctx context.Context, name string) (Tool, error) {
 	programs := map[string][]string{"python": {"python3", "python"}}[name]
 	if programs == nil {
 		programs = []string{name}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/evanw/esbuild/pkg/api"
@@ -18,7 +19,7 @@ import (
 // work. Plain JavaScript is checked and left as it is.
 //
 // Modules stay CommonJS unless package.json says "type": "module" or a file
-// awaits at its top level; then they become ES modules.
+// awaits at its top level or uses import.meta; then they become ES modules.
 type scripts struct {
 	dir    string
 	module bool // package.json has "type": "module"
@@ -34,7 +35,7 @@ func (s *scripts) run() ([]place, error) {
 	}
 	esm, ext := s.module, ".js"
 	result := s.transpile(typed, esm, ext)
-	if !esm && awaitsAtTop(result.Errors) {
+	if !esm && needsModule(result) {
 		esm, ext = true, ".mjs"
 		result = s.transpile(typed, esm, ext)
 	}
@@ -179,13 +180,10 @@ func (s *scripts) rename(b api.PluginBuild, ext string) {
 	})
 }
 
-func awaitsAtTop(errs []api.Message) bool {
-	for _, e := range errs {
-		if strings.Contains(e.Text, "Top-level await") {
-			return true
-		}
-	}
-	return false
+// needsModule reports whether files use what CommonJS does not have.
+func needsModule(r api.BuildResult) bool {
+	return slices.ContainsFunc(r.Errors, func(m api.Message) bool { return strings.Contains(m.Text, "Top-level await") }) ||
+		slices.ContainsFunc(r.Warnings, func(m api.Message) bool { return m.ID == "empty-import-meta" })
 }
 
 // places turns esbuild's messages into ours.

@@ -1,0 +1,237 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"io/fs"
+	"log"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/control/binding"
+	"github.com/hearth-run/hearth/control/build"
+	"github.com/hearth-run/hearth/control/reconcile"
+	"github.com/hearth-run/hearth/core/store"
+	"github.com/hearth-run/hearth/driver/process"
+	"github.com/hearth-run/hearth/runtime"
+	"github.com/hearth-run/hearth/runtime/golang"
+	"github.com/hearth-run/hearth/serve/gateway"
+	"github.com/hearth-run/hearth/serve/scale"
+)
+
+// assemble makes the parts and plugs them into each other.
+func (n *Node) assemble() (err error) {
+	log := n.cfg.Log
+	n.binder = binding.New(n.store)
+	n.scaler = scale.New(scale.Config{Engine: n.engine, Spec: n.binder.Spec, Log: log})
+	n.gateway = gateway.New(gateway.Config{Store: n.store, Waker: n.scaler, Records: n.records, Log: log, Domain: n.cfg.Domain})
+	n.builder, err = build.New(build.Config{
+		Blobs: n.blobs, Runner: runner{n.engine}, Folders: n.cfg.Folders, Cache: filepath.Join(n.State, "build"),
+		Find: n.tool, Detect: detect, WrapGo: golang.Wrap, Resolve: n.binder.Env, Progress: n.cfg.Progress, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	n.loops = reconcile.New(reconcile.Config{
+		Store: n.store, Build: n.build, References: n.binder.Check, Check: n.check, Probe: n.probe,
+		URL: n.functionURL, RouteURL: n.routeURL, Retire: n.scaler.Retire, Findings: n.engine.Findings,
+		Blobs: n.blobs, Kept: n.builder.Kept, Forget: n.engine.Forget, Log: log,
+	})
+	return nil
+}
+
+// runner runs the commands of builds in boxes of the process engine.
+type runner struct{ engine *process.Engine }
+
+// Run implements build.Runner.
+func (r runner) Run(ctx context.Context, t build.Task, out io.Writer) (int, error) {
+	if t.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, t.Timeout)
+		defer cancel()
+	}
+	return r.engine.RunTask(ctx, process.Task{
+		Dir: t.Dir, Cwd: t.Cwd, Cache: t.CacheDir, Command: t.Command, Env: t.Env, Network: t.Network,
+	}, out)
+}
+
+func (n *Node) build(ctx context.Context, r reconcile.BuildRequest) (reconcile.Built, error) {
+	res, err := n.builder.Build(ctx, build.Request{Namespace: r.Namespace, Function: r.Function, Runtime: r.Runtime, Spec: r.Spec})
+	return reconcile.Built{
+		Artifact: res.Artifact, Source: res.SourceDigest, Handler: res.Handler, Log: res.LogDigest, Runtime: res.Runtime, Duration: res.Duration,
+	}, err
+}
+
+// verified remembers what was seen to load, so that equal revisions of many
+// functions are started once.
+type verified struct {
+	mu   sync.Mutex
+	seen map[string]time.Time
+}
+
+// fresh reports whether key was verified within the last hour, and notes that it
+// is being used.
+func (v *verified) fresh(key string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	t, ok := v.seen[key]
+	return ok && time.Since(t) < time.Hour
+}
+
+func (v *verified) add(key string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.seen == nil || len(v.seen) > 4096 {
+		v.seen = map[string]time.Time{}
+	}
+	v.seen[key] = time.Now()
+}
+
+// check starts an instance of r to see that its code loads. The scaler keeps it
+// for the first call.
+func (n *Node) check(ctx context.Context, r *api.Revision) error {
+	spec, err := n.binder.Spec(ctx, r)
+	if err != nil {
+		return err
+	}
+	if err := n.engine.Prepare(ctx, spec); err != nil {
+		return err
+	}
+	sum := sha256.New()
+	json.NewEncoder(sum).Encode([]any{spec.Tenant, spec.Runtime, spec.Artifact, spec.Handler, spec.Command, spec.Env, spec.Files, spec.Limits, spec.Network})
+	key := hex.EncodeToString(sum.Sum(nil))
+	if n.verified.fresh(key) {
+		return nil
+	}
+	lease, err := n.scaler.Acquire(ctx, r)
+	if err != nil {
+		return err
+	}
+	lease.Release(false)
+	n.verified.add(key)
+	return nil
+}
+
+// probe finds the version of a Runtime's interpreter.
+func (n *Node) probe(_ context.Context, r *api.Runtime) (string, error) {
+	base := r.Spec.Base
+	if base == "" {
+		if _, ok := runtime.ByName(r.Metadata.Name); ok {
+			base = r.Metadata.Name
+		}
+	}
+	switch base {
+	case api.RuntimeNode, api.RuntimePython, api.RuntimeGo:
+		i := n.find(base)
+		if i.Err != nil {
+			return "", i.Err
+		}
+		return i.Version, nil
+	}
+	return "", nil
+}
+
+func (n *Node) tool(ctx context.Context, name string) (build.Tool, error) {
+	switch name {
+	case api.RuntimeNode, api.RuntimePython, api.RuntimeGo:
+		i := n.find(name)
+		if i.Err != nil {
+			return build.Tool{}, i.Err
+		}
+		return build.Tool{Path: i.Path, Version: i.Version}, nil
+	}
+	return build.FindTool(ctx, name)
+}
+
+func detect(src fs.FS) (string, string, error) { return runtime.Detect(src) }
+
+// keep tells the scaler which revisions serve, so that their least number of
+// instances is held, and the engine which may be called, so that pools are ready.
+func (n *Node) keep(ctx context.Context) {
+	for ctx.Err() == nil {
+		list, err := n.store.List(ctx, store.Query{Resource: api.Revisions})
+		if err != nil {
+			pause(ctx)
+			continue
+		}
+		for _, r := range list.Records {
+			n.keepOne(ctx, r.Value)
+		}
+		for ev, err := range n.store.Watch(ctx, store.Query{Resource: api.Revisions}, list.Revision) {
+			if err != nil {
+				break
+			}
+			if ev.Type == store.EventPut {
+				n.keepOne(ctx, ev.Record.Value)
+			}
+		}
+		pause(ctx)
+	}
+}
+
+func (n *Node) keepOne(ctx context.Context, value []byte) {
+	var r api.Revision
+	if json.Unmarshal(value, &r) != nil || !r.Status.Conditions.Ready() {
+		return
+	}
+	if spec, err := n.binder.Spec(ctx, &r); err == nil {
+		if err := n.engine.Prepare(ctx, spec); err != nil {
+			n.cfg.Log.Warn("cannot prepare a revision", "revision", r.Metadata.Name, "err", err)
+		}
+	}
+	n.scaler.Keep(&r)
+}
+
+func pause(ctx context.Context) {
+	t := time.NewTimer(200 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+func (n *Node) functionURL(namespace, name string) string {
+	host := name + "." + n.cfg.Domain
+	if namespace != api.DefaultNamespace {
+		host = name + "." + namespace + "." + n.cfg.Domain
+	}
+	return n.withHost(host)
+}
+
+func (n *Node) routeURL(r *api.Route) string {
+	path := r.Spec.Path + r.Spec.Prefix
+	if r.Spec.Host == "" {
+		return n.GatewayURL + path
+	}
+	return n.withHost(r.Spec.Host) + path
+}
+
+// withHost is the gateway's address under another host name.
+func (n *Node) withHost(host string) string {
+	scheme, rest, _ := cutScheme(n.GatewayURL)
+	_, port, err := net.SplitHostPort(rest)
+	if err != nil {
+		return scheme + "://" + host
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+func (n *Node) tls() *tls.Config {
+	if n.cfg.Certificate == nil {
+		return nil
+	}
+	return &tls.Config{Certificates: []tls.Certificate{*n.cfg.Certificate}, MinVersion: tls.VersionTLS12}
+}
+
+// quiet takes the complaints of net/http about single connections (clients that
+// hang up, wrong certificates): of interest only when looked for.
+func quiet(l *slog.Logger) *log.Logger { return slog.NewLogLogger(l.Handler(), slog.LevelDebug) }
