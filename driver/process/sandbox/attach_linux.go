@@ -18,13 +18,17 @@ import (
 // Attach shows a folder of the host inside the running box, at one of
 // Folders() or a folder that was bound there. The box's user has to be able to
 // read it; where the folder itself lies does not matter. Attaching again covers
-// what was there.
+// what was there. Where hearth is not root the tree is linked or
+// copied to the box instead, and cannot be writable.
 func (b *Box) Attach(source, target string, write bool) error {
 	if err := attachable(target); err != nil {
 		return err
 	}
-	if !b.h.allows.newMount || !b.h.allows.mounts {
-		return api.Errorf(api.CodeUnsupported, "this kernel cannot show a folder in a running box").WithHint("Linux 5.12 or newer can")
+	if !b.mountable() {
+		if b.isEnded() {
+			return api.Errorf(api.CodeNotFound, "box %s has ended", b.id)
+		}
+		return b.slots.attach(source, target, write)
 	}
 	tree, err := unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 	if err != nil {
@@ -48,8 +52,14 @@ func (b *Box) AttachFiles(files []engine.File) error {
 	if len(files) == 0 {
 		return nil
 	}
-	if !b.h.allows.newMount || !b.h.allows.mounts {
-		return api.Errorf(api.CodeUnsupported, "this kernel cannot show files in a running box").WithHint("Linux 5.12 or newer can")
+	for _, f := range files {
+		path := filepath.Clean(f.Path)
+		if !slices.ContainsFunc(Folders(), func(d string) bool { return strings.HasPrefix(path, d+"/") }) {
+			return api.Errorf(api.CodeInvalid, "file %q is not below %s", f.Path, strings.Join(Folders(), ", "))
+		}
+	}
+	if !b.mountable() {
+		return b.slots.attachFiles(files, b.uid, b.gid)
 	}
 	trees := map[string]int{}
 	defer func() {
@@ -59,11 +69,7 @@ func (b *Box) AttachFiles(files []engine.File) error {
 	}()
 	for _, f := range files {
 		path := filepath.Clean(f.Path)
-		i := slices.IndexFunc(Folders(), func(d string) bool { return strings.HasPrefix(path, d+"/") })
-		if i < 0 {
-			return api.Errorf(api.CodeInvalid, "file %q is not below %s", f.Path, strings.Join(Folders(), ", "))
-		}
-		top := Folders()[i]
+		top := "/" + strings.SplitN(path, "/", 3)[1]
 		if _, ok := trees[top]; !ok {
 			fd, err := memoryTree()
 			if err != nil {
@@ -134,6 +140,10 @@ func (b *Box) put(tree int, path string, data []byte) error {
 	return errors.Join(err, f.Chown(b.uid, b.gid), f.Close())
 }
 
+// mountable tells whether mounts can be moved into the box from outside; a
+// user namespace cannot be entered by a process of many threads.
+func (b *Box) mountable() bool { return b.h.allows.newMount && b.h.allows.mounts && b.h.allows.root }
+
 func attachable(target string) error {
 	t := filepath.Clean(target)
 	for _, d := range Folders() {
@@ -157,9 +167,6 @@ func (b *Box) moveIn(trees map[string]int) error {
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
 		out <- func() error {
-			if !b.h.allows.root && b.h.allows.mounts {
-				return errors.New("only root can enter the box")
-			}
 			if err := unix.Unshare(unix.CLONE_FS); err != nil {
 				return err
 			}

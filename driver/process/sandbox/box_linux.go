@@ -32,6 +32,7 @@ type Box struct {
 	intoGroup bool
 	narrow    bool // the limits are to be tightened after exec
 	link      *link
+	slots     *slots
 	ownNet    bool
 	init      bool
 	zygote    bool
@@ -181,6 +182,7 @@ func (b *Box) cleanup() {
 		b.h.log.Warn("cannot remove the cgroup of a box", "box", b.id, "error", err)
 	}
 	b.link.release()
+	b.slots.remove()
 	b.h.give(b.id, slot)
 }
 

@@ -43,7 +43,7 @@ func (h *Host) Findings() []engine.Finding {
 	}
 	say("disk quota", a.mounts, "/tmp of each instance is in memory with a size", "instances write to the host's /tmp without a limit", "see namespaces")
 	say("new mount calls", a.newMount, "folders can be shown in warm instances (open_tree, move_mount, mount_setattr)",
-		"instances cannot be specialised once they are started", "Linux 5.12 or newer")
+		"code is linked or copied to warm instances, file by file", "Linux 5.12 or newer")
 	say("pidfd", a.pidfd, "processes forked by zygotes are watched without races", "no zygotes", "Linux 5.3 or newer")
 	say("overlay", a.overlay, "overlay file systems", "no overlay file systems; not used for functions", "modprobe overlay")
 	say("kill on parent death", a.mounts, "nothing outlives hearth: signal at the parent's death, pid namespace, and a sweep at the next start",

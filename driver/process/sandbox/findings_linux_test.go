@@ -2,9 +2,12 @@ package sandbox
 
 import (
 	"context"
+	"io"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/hearth-run/hearth/core/engine"
 )
 
 func TestFindings(t *testing.T) {
@@ -68,5 +71,41 @@ func TestLandlockAlone(t *testing.T) {
 	e, err := h.Run(context.Background(), Config{Args: []string{"sh", "-c", "ls /root; touch /usr/x; echo ok; true"}}, b)
 	if err != nil || e.Code != 0 || strings.Count(b.String(), "Permission denied") != 2 || !strings.HasSuffix(b.String(), "ok\n") {
 		t.Errorf("%v %+v %s", err, e, b)
+	}
+}
+
+// TestAttachWithoutMounting gives running boxes code and files by links.
+func TestAttachWithoutMounting(t *testing.T) {
+	for _, check := range []string{"own users", "new mount calls"} {
+		h := open(t, func(o *Options) { o.Without = []string{check} })
+		dir := t.TempDir()
+		os.Chmod(dir, 0o755)
+		os.MkdirAll(dir+"/deep", 0o755)
+		os.WriteFile(dir+"/deep/f", []byte("code "), 0o644)
+		os.Symlink("deep/f", dir+"/link")
+		r, w, _ := os.Pipe()
+		defer r.Close()
+		b := start(t, h, Config{Hold: true, Stdout: w})
+		w.Close()
+		if err := b.Attach(dir, "/userfunc/x", false); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.AttachFiles([]engine.File{{Path: "/secrets/a/s", Data: []byte("sesame")}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Exec([]string{"sh", "-c", "cat /userfunc/x/link /secrets/a/s; rm -f /secrets/a/s /userfunc/x/link 2>/dev/null || echo ' kept'"}, nil, ""); err != nil {
+			t.Fatal(err)
+		}
+		out, _ := io.ReadAll(r)
+		if string(out) != "code sesame kept\n" {
+			t.Errorf("%s: %q", check, out)
+		}
+		if err := b.Attach(dir, "/code", true); err == nil {
+			t.Error("a writable folder was shown by links")
+		}
+		<-b.Done()
+		if _, memory := h.slotRoots(); exists(memory + "/" + b.ID()) {
+			t.Error("the secret is still there")
+		}
 	}
 }

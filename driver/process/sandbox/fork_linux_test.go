@@ -121,10 +121,10 @@ func TestZygote(t *testing.T) {
 	h := open(t)
 	z := startZygote(t, h)
 	b, r := z.fork(t, Config{ID: "child-1", Limits: engine.Limits{DiskBytes: 1 << 20, MemoryBytes: 64 << 20}},
-		"id -un; id -u; hostname; echo $$; ls /proc | grep -c '^[0-9]*$'; head -c 2000000 /dev/zero >/tmp/x 2>/dev/null || echo full; grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp:)' /proc/self/status | cut -f2 | sort -u; touch /run/x /etc/x /x 2>&1 | grep -c 'Read-only'; unshare -U true 2>/dev/null || echo no; exit 3")
+		"id -un; id -u; hostname; echo $$; set -- /proc/[0-9]*; echo $#; head -c 2000000 /dev/zero >/tmp/x 2>/dev/null || echo full; grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp:)' /proc/self/status | cut -f2 | sort -u; touch /run/x /etc/x /x 2>&1 | grep -c 'Read-only'; unshare -U true 2>/dev/null || echo no; exit 3")
 	var out bytes.Buffer
 	out.ReadFrom(r)
-	want := fmt.Sprintf("function %d child-1 1 3 full 0000000000000000 1 2 3 no", b.UID())
+	want := fmt.Sprintf("function %d child-1 1 1 full 0000000000000000 1 2 3 no", b.UID())
 	if got := strings.Join(strings.Fields(out.String()), " "); got != want {
 		t.Errorf("\n got  %q\n want %q", got, want)
 	}

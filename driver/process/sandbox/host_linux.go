@@ -105,6 +105,7 @@ func (h *Host) sweep() {
 		}
 		os.Remove(filepath.Join(h.state, "cgroups"))
 	}
+	h.sweepSlots()
 }
 
 func (h *Host) openGroups() {
@@ -238,6 +239,7 @@ func (h *Host) Close(ctx context.Context) error {
 	for _, d := range h.groups.folders() {
 		errs = append(errs, removeGroup(d))
 	}
+	h.sweepSlots()
 	errs = append(errs, os.Remove(filepath.Join(h.state, "cgroups")), except(unix.Rmdir(h.layout.stage), unix.ENOENT), except(unix.Rmdir(h.state), unix.ENOENT))
 	return errors.Join(errs...)
 }

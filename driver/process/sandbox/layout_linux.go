@@ -27,16 +27,15 @@ const (
 
 // layout computes plans. It is what the host knows about itself, gathered once.
 type layout struct {
-	stage   string   // folder a new root is built on
-	system  []string // top folders shown read-only: /usr, /lib64 …
-	links   [][2]string
-	etc     []string
-	resolv  string // resolver file that works from another network namespace
-	root    bool
-	filter  string // empty: none
-	mounts  bool   // mount namespaces work
-	files   int    // descriptors a process may have
-	nologin string
+	stage  string   // folder a new root is built on
+	system []string // top folders shown read-only: /usr, /lib64 …
+	links  [][2]string
+	etc    []string
+	resolv string // resolver file that works from another network namespace
+	root   bool
+	filter string // empty: none
+	mounts bool   // mount namespaces work
+	files  int    // descriptors a process may have
 }
 
 // etcParts are the parts of /etc programs need; what does not exist is left out.
@@ -81,7 +80,8 @@ type boxPlan struct {
 	Config
 	uid, gid int
 	ownNet   bool
-	newUser  bool // in a user namespace of its own, as the user hearth runs as
+	slots    *slots // nil: folders can be mounted later
+	newUser  bool   // in a user namespace of its own, as the user hearth runs as
 }
 
 // plan lists the steps of sandbox-init.
@@ -184,6 +184,11 @@ func (l *layout) binds(p *Plan, b boxPlan) {
 	list := b.Binds
 	if b.WriteDir != "" {
 		list = append(append([]Bind{}, list...), Bind{Source: b.WriteDir, Target: "/code", Write: true})
+	}
+	if b.slots != nil {
+		for f, dir := range b.slots.dirs {
+			list = append(list[:len(list):len(list)], Bind{Source: dir, Target: f})
+		}
 	}
 	for _, m := range list {
 		target := m.Target

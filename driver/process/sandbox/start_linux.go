@@ -77,6 +77,9 @@ func (h *Host) prepare(c *Config) (*Box, error) {
 	if err = b.group.limit(first); err == nil && c.Network == NetworkPrivate && h.net != nil {
 		b.link, err = h.net.take()
 	}
+	if err == nil {
+		b.slots, err = h.makeSlots(*c)
+	}
 	for _, dir := range c.owned() {
 		if err == nil && h.allows.root {
 			err = chownTree(dir, b.uid, b.gid)
@@ -111,6 +114,12 @@ func (h *Host) launch(ctx context.Context, b *Box, c Config) error {
 	h.onSpawner(func() {
 		proc, err = b.link.inside(func() (*os.Process, error) { return os.StartProcess(args[0], args, attr) })
 	})
+	if err != nil && b.intoGroup { // before Linux 5.7: moved by its number later
+		b.intoGroup, attr.Sys.UseCgroupFD = false, false
+		h.onSpawner(func() {
+			proc, err = b.link.inside(func() (*os.Process, error) { return os.StartProcess(args[0], args, attr) })
+		})
+	}
 	there.Close() // the only other end is the box's: its end is ours to see
 	if err != nil {
 		here.Close()
@@ -142,7 +151,7 @@ func (b *Box) begin(c Config) error {
 			return api.Errorf(api.CodeStartFailed, "cannot move the box into its cgroup: %v", err).WithCause(err)
 		}
 	}
-	plan := b.h.layout.plan(boxPlan{Config: c, uid: b.uid, gid: b.gid, ownNet: b.ownNet && b.link == nil, newUser: !b.h.allows.root})
+	plan := b.h.layout.plan(boxPlan{Config: c, uid: b.uid, gid: b.gid, ownNet: b.ownNet && b.link == nil, newUser: !b.h.allows.root, slots: b.slots})
 	q := request{Plan: plan, Args: c.Args, Env: environment(c.Env), Dir: c.Dir, Hold: c.Hold, Init: c.Init, Files: len(c.Files)}
 	return b.tell(q)
 }
