@@ -225,7 +225,6 @@ func TestCacheFollowsTheStore(t *testing.T) {
 		if s, _ := b.Spec(ctx, rev); s.Runtime.StartTime != 9*time.Second {
 			t.Error("a runtime that came later is not seen")
 		}
-		before = st.n
 		put(t, st, api.Secrets, "other", "db", secret("password", "three"))
 		synctest.Wait()
 		gets := st.n

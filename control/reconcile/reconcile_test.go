@@ -440,6 +440,16 @@ func TestRestartChangesNothing(t *testing.T) {
 	})
 }
 
+func TestCommandLineOfTheSource(t *testing.T) {
+	f := &api.Function{Metadata: api.Meta{Name: "f"}}
+	for handler, want := range map[string]string{"gunicorn app:app -b :$PORT": "/bin/sh|-c|exec gunicorn app:app -b :$PORT", "./serve": ""} {
+		s := revisionSpec(f, Built{Runtime: api.RuntimeCommand, Handler: handler})
+		if got := strings.Join(s.Command, "|"); got != want || want == "" && s.Handler != handler {
+			t.Errorf("%s: command %q, handler %q", handler, got, s.Handler)
+		}
+	}
+}
+
 func TestStatusKeepsTheRest(t *testing.T) {
 	value := []byte(`{"spec":{"source":{"inline":"x"},"unknown":{"a":[1,2]}},"metadata":{"name":"f","managedFields":[{"fieldsV1":{"f:spec":{}}}]},"extra":1}`)
 	got, err := newStatus(value, func(f *api.Function) *api.FunctionStatus { return &f.Status }, func(f *api.Function) bool { f.Status.URL = "u"; return true })

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
@@ -92,6 +93,10 @@ func revisionSpec(f *api.Function, b Built) api.RevisionSpec {
 		BodyLimit:   s.BodyLimit.Bytes(api.DefaultBodyLimit),
 	}
 	spec.Scale.Max = max(spec.Scale.Max, spec.Scale.Min)
+	if spec.Runtime == api.RuntimeCommand && len(spec.Command) == 0 && strings.ContainsAny(spec.Handler, " \t$") {
+		// A command line found in the source, such as a Procfile's.
+		spec.Command, spec.Handler = []string{"/bin/sh", "-c", "exec " + spec.Handler}, ""
+	}
 	spec.SpecHash = hashOf(spec)
 	return spec
 }

@@ -115,7 +115,9 @@ func route(host, path, function string, created time.Time) *api.Route {
 }
 
 func TestRoutes(t *testing.T) {
-	inWorld(t, func(w *world, c *Config) { c.RouteURL = func(r *api.Route) string { return "http://" + r.Spec.Host + r.Spec.Path } }, func(w *world) {
+	inWorld(t, func(w *world, c *Config) {
+		c.RouteURL = func(r *api.Route) string { return "http://" + r.Spec.Host + r.Spec.Path }
+	}, func(w *world) {
 		key := func(ns, name string) store.Key {
 			return store.Key{Resource: api.Routes, Namespace: ns, Name: name}
 		}
