@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -166,30 +167,28 @@ func findField(fields []field, name string) (field, bool) {
 }
 
 func (c *checker) bounds(path string, n node, f field) {
-	if n.kind == 's' && f.enum != nil && n.text != "" {
-		for _, e := range f.enum {
-			if e == n.text {
-				return
-			}
+	switch n.kind {
+	case 's':
+		enum := f.enum()
+		if enum == nil || n.text == "" || slices.Contains(enum, n.text) {
+			return
 		}
 		hint := ""
-		if near := Nearest(n.text, f.enum); near != "" {
+		if near := Nearest(n.text, enum); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
-		c.add(path, n.line, fmt.Sprintf("%q is none of %s", n.text, strings.Join(f.enum, ", ")), hint)
-	}
-	if n.kind != 'n' {
-		return
-	}
-	v, err := strconv.ParseInt(n.text, 10, 64)
-	if err != nil {
-		return
-	}
-	if f.min != nil && v < *f.min {
-		c.add(path, n.line, fmt.Sprintf("%d is less than %d", v, *f.min), "")
-	}
-	if f.max != nil && v > *f.max {
-		c.add(path, n.line, fmt.Sprintf("%d is more than %d", v, *f.max), "")
+		c.add(path, n.line, fmt.Sprintf("%q is none of %s", n.text, strings.Join(enum, ", ")), hint)
+	case 'n':
+		v, err := strconv.ParseInt(n.text, 10, 64)
+		if err != nil {
+			return
+		}
+		if least := f.min(); least != nil && v < *least {
+			c.add(path, n.line, fmt.Sprintf("%d is less than %d", v, *least), "")
+		}
+		if most := f.max(); most != nil && v > *most {
+			c.add(path, n.line, fmt.Sprintf("%d is more than %d", v, *most), "")
+		}
 	}
 }
 

@@ -87,19 +87,30 @@ func classOf(t reflect.Type) class {
 	}
 }
 
-// field is one JSON field of a struct.
+// field is one JSON field of a struct. Its tag is read when it is needed:
+// every check of an object walks all fields, and few have bounds.
 type field struct {
 	name     string
 	typ      reflect.Type // without pointers
-	doc      string
+	tag      reflect.StructTag
 	required bool
-	enum     []string
-	min, max *int64
+}
+
+func (f field) doc() string { return f.tag.Get("doc") }
+func (f field) min() *int64 { return bound(f.tag.Get("min")) }
+func (f field) max() *int64 { return bound(f.tag.Get("max")) }
+
+// enum lists the values allowed; nil allows all.
+func (f field) enum() []string {
+	if e := f.tag.Get("enum"); e != "" {
+		return strings.Split(e, ",")
+	}
+	return nil
 }
 
 // fieldsOf lists the JSON fields of struct t, those of embedded structs included.
 func fieldsOf(t reflect.Type) []field {
-	out := make([]field, 0, t.NumField())
+	out := make([]field, 0, t.NumField()+1)
 	for i := range t.NumField() {
 		f := t.Field(i)
 		tag := f.Tag.Get("json")
@@ -114,20 +125,15 @@ func fieldsOf(t reflect.Type) []field {
 		if name == "" {
 			name = f.Name
 		}
-		fd := field{
-			name: name, typ: deref(f.Type), doc: f.Tag.Get("doc"),
-			required: !strings.Contains(rest, "omitempty") && !strings.Contains(rest, "omitzero"),
-			min:      bound(f.Tag.Get("min")), max: bound(f.Tag.Get("max")),
-		}
-		if e := f.Tag.Get("enum"); e != "" {
-			fd.enum = strings.Split(e, ",")
-		}
-		out = append(out, fd)
+		out = append(out, field{name: name, typ: deref(f.Type), tag: f.Tag, required: rest != "omitempty" && rest != "omitzero"})
 	}
 	return out
 }
 
 func bound(s string) *int64 {
+	if s == "" {
+		return nil
+	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {
 		return nil
@@ -183,24 +189,24 @@ func schemaOf(t reflect.Type) map[string]any {
 
 func (f field) schema() map[string]any {
 	s := schemaOf(f.typ)
-	if f.doc != "" {
-		s["description"] = f.doc
+	if d := f.doc(); d != "" {
+		s["description"] = d
 	}
 	if f.name == "finalizers" {
 		s["x-kubernetes-list-type"] = "set"
 	}
-	if f.enum != nil {
-		vs := make([]any, len(f.enum))
-		for i, e := range f.enum {
+	if enum := f.enum(); enum != nil {
+		vs := make([]any, len(enum))
+		for i, e := range enum {
 			vs[i] = e
 		}
 		s["enum"] = vs
 	}
-	if f.min != nil {
-		s["minimum"] = *f.min
+	if least := f.min(); least != nil {
+		s["minimum"] = *least
 	}
-	if f.max != nil {
-		s["maximum"] = *f.max
+	if most := f.max(); most != nil {
+		s["maximum"] = *most
 	}
 	return s
 }
