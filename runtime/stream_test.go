@@ -401,3 +401,20 @@ func TestMalformedFrames(t *testing.T) {
 		})
 	}
 }
+
+// TestNodeFrameworks: what Express and others look for in a request.
+func TestNodeFrameworks(t *testing.T) {
+	i, k := loaded(t, "node", "shapes.next", 1)
+	if c, _ := k.do(t, request{}); c.status != 404 {
+		t.Errorf("next(): %d", c.status)
+	}
+	if c, _ := k.do(t, request{target: "/fails", id: "n"}); c.status != 500 {
+		t.Errorf("next(err): %d", c.status)
+	}
+	if l := i.control.log(t); l.id != "n" || !strings.Contains(l.text, "passed on") {
+		t.Errorf("%+v", l)
+	}
+	if _, body := k.do(t, request{method: "POST", target: "/length", body: "12345"}); body != "5 true production" {
+		t.Errorf("%q", body)
+	}
+}

@@ -15,7 +15,7 @@ function peer(call) {
     remoteAddress: address || undefined,
     remotePort: i < 0 ? undefined : Number(r.slice(i + 1)) || undefined,
     remoteFamily: address.includes(':') ? 'IPv6' : 'IPv4',
-    encrypted: call.scheme === 'https', readable: false, writable: true, destroyed: false,
+    encrypted: call.scheme === 'https', readable: true, writable: true, destroyed: false,
     on() { return this; }, once() { return this; }, off() { return this; }, removeListener() { return this; },
     emit() { return false; }, setTimeout() { return this; }, setNoDelay() { return this; }, setKeepAlive() { return this; },
     ref() { return this; }, unref() { return this; }, destroy() {}, end() {}, cork() {}, uncork() {}, pause() {}, resume() {},
@@ -30,7 +30,13 @@ function message(call, socket) {
   req.httpVersion = '1.1';
   req.httpVersionMajor = 1;
   req.httpVersionMinor = 1;
-  const raw = call.header('host') === undefined ? ['host', call.authority, ...call.raw] : call.raw;
+  const raw = call.raw.slice();
+  if (call.header('host') === undefined) raw.unshift('host', call.authority);
+  if (call.header('content-length') === undefined) {
+    // How HTTP/1.1 says that there is a body; parsers look for it.
+    if (!call.bodyEnded) raw.push('transfer-encoding', 'chunked');
+    else if (call.chunks.length > 0) raw.push('content-length', String(call.chunks.reduce((n, c) => n + c.length, 0)));
+  }
   req._addHeaderLines(raw, raw.length);
   Object.defineProperty(req, 'requestId', { value: call.id, configurable: true });
   Object.defineProperty(req, 'signal', { get: () => call.signal, configurable: true });
@@ -66,7 +72,9 @@ function feed(call, stream, ended) {
   call.onBody = more;
 }
 
-function handle(call, fn) {
+// handle calls fn(req, res). failed gets what a handler of three parameters
+// passes to next.
+function handle(call, fn, failed) {
   const socket = peer(call);
   const req = message(call, socket);
   feed(call, req, () => {
@@ -80,11 +88,14 @@ function handle(call, fn) {
   const res = new http.ServerResponse(req);
   res.sendDate = false;
   respondWith(call, res, socket);
+  // An Express application answers 404 and errors itself when it has no next.
+  if (typeof fn.handle === 'function') return fn(req, res);
   return fn(req, res, (err) => {
-    // Express' next(): nothing more to try.
-    if (res.headersSent) return;
-    res.statusCode = err ? 500 : 404;
-    res.end();
+    if (err) failed(call, err);
+    else if (!res.headersSent) {
+      res.statusCode = 404;
+      res.end();
+    }
   });
 }
 

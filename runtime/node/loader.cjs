@@ -45,7 +45,7 @@ function whenQuiet() {
 }
 
 const hooks = {
-  run(call, fn, self, a, b) { return fn.call(self, a, b); },
+  run(call, fn, self, a, b, c) { return fn.call(self, a, b, c); },
   failed(call, err) {
     if (call.gone || call.done) return;
     const status = err !== null && typeof err === 'object' ? err.status ?? err.statusCode : undefined;
@@ -66,7 +66,7 @@ function track(concurrency) {
   }
   tracker = new AsyncLocalStorage();
   logs.attribute(() => tracker.getStore()?.id ?? '');
-  hooks.run = (call, fn, self, a, b) => tracker.run(call, () => fn.call(self, a, b));
+  hooks.run = (call, fn, self, a, b, c) => tracker.run(call, () => fn.call(self, a, b, c));
 }
 
 function ended(call) {
@@ -112,6 +112,7 @@ const host = {
     }
     loading = true;
     const began = performance.now();
+    process.env.NODE_ENV ??= 'production';
     for (const [k, v] of Object.entries(spec.env ?? {})) process.env[k] = v;
     try {
       process.chdir(spec.code);

@@ -58,7 +58,7 @@ function styleOf(fn) {
   return /^(req|request)$/.test(bare[0] ?? '') ? 'fetch' : 'event';
 }
 
-// runner makes the function that answers a call. hooks.run(call, f, a, b) calls
+// runner makes the function that answers a call. hooks.run(call, f, self, a, b, c) calls
 // f in the call's context, hooks.failed(call, err) reports what it threw.
 function runner(style, fn, self, about, hooks) {
   const { run, failed } = hooks;
@@ -87,7 +87,7 @@ function runner(style, fn, self, about, hooks) {
     case 'node':
       return (call) => {
         try {
-          const v = run(call, (next) => nodeHttp.handle(call, (req, res, done) => next.call(self, req, res, done)), undefined, fn);
+          const v = run(call, nodeHttp.handle, undefined, call, fn, failed);
           if (v && typeof v.then === 'function') v.then(undefined, (err) => failed(call, err));
         } catch (err) {
           failed(call, err);

@@ -39,3 +39,8 @@ exports.early = (req, res) => { res.writeEarlyHints({ link: '</a>' }); res.end('
 exports.named = { fetch: (req) => new Response('object with fetch') };
 exports.notAFunction = 17;
 exports.child = () => require('child_process').execFileSync('/bin/sh', ['-c', 'ls -l /proc/self/fd']).toString();
+exports.next = (req, res, next) => {
+  if (req.url === '/fails') next(new Error('passed on'));
+  else if (req.url === '/length') res.end(`${req.headers['content-length']} ${req.socket.readable} ${process.env.NODE_ENV}`);
+  else next();
+};
