@@ -12,7 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if child() {
+	if child() || diskChild() {
 		return
 	}
 	goleak.VerifyTestMain(m)
