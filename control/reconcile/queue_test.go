@@ -41,6 +41,7 @@ func TestQueueBacksOff(t *testing.T) {
 		start = time.Now()
 		q.add("a")
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		want := []time.Duration{0, 500 * time.Millisecond, 1500 * time.Millisecond, 3500 * time.Millisecond, 7500 * time.Millisecond}
 		if !slices.Equal(at, want) {
 			t.Errorf("tried at %v, want %v", at, want)
@@ -78,6 +79,7 @@ func TestQueueOneWorkerPerKey(t *testing.T) {
 			q.add("a")
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if runs["a"] != 2 || runs["b"] != 1 || runs["c"] != 1 {
 			t.Errorf("runs %v since %s; adding while it runs means once more", runs, time.Since(start))
 		}
@@ -97,6 +99,7 @@ func TestQueueAgainAfter(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		q.add("a") // sooner than the timer, which it replaces
 		time.Sleep(61 * time.Second)
+		synctest.Wait()
 		if want := []time.Duration{0, 30 * time.Second, 90 * time.Second}; !slices.Equal(at, want) {
 			t.Errorf("worked at %v, want %v", at, want)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -65,6 +66,19 @@ func (w *world) note(list *[]string, s string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	*list = append(*list, s)
+}
+
+// seen is a copy of what was noted so far.
+func (w *world) seen(list *[]string) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(*list)
+}
+
+func (w *world) stopped() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.canceled
 }
 
 func (w *world) references(context.Context, *api.Function) error {
@@ -288,9 +302,9 @@ func TestLastGoodKeepsServing(t *testing.T) {
 		if ready.ObservedGeneration != 2 || f.Status.ObservedGeneration != 3 || !strings.Contains(ready.Message, "hello@1 keeps serving") {
 			t.Errorf("a waiting kubectl would take this for the newest spec: %+v", ready)
 		}
-		before := len(w.builds)
+		before := len(w.seen(&w.builds))
 		time.Sleep(time.Hour)
-		if len(w.builds) != before {
+		if len(w.seen(&w.builds)) != before {
 			t.Error("a source that cannot be built was built again")
 		}
 
@@ -316,13 +330,13 @@ func TestRollbackReusesRevision(t *testing.T) {
 		w.source("hello", "v2")
 		w.source("hello", "v1")
 		f := w.want("hello", allWell, "hello-1")
-		if got := w.revisions(); len(got) != 2 || f.Status.RevisionCount != 2 || len(w.checks) != 2 {
-			t.Errorf("revisions %v, count %d, checks %v", got, f.Status.RevisionCount, w.checks)
+		if got := w.revisions(); len(got) != 2 || f.Status.RevisionCount != 2 || len(w.seen(&w.checks)) != 2 {
+			t.Errorf("revisions %v, count %d, checks %v", got, f.Status.RevisionCount, w.seen(&w.checks))
 		}
 		w.apply("hello", func(f *api.Function) { f.Metadata.Annotations = map[string]string{api.AnnotationRebuild: "1"} })
 		w.want("hello", allWell, "hello-1")
-		if len(w.builds) != 4 {
-			t.Errorf("%d builds; a changed annotation builds", len(w.builds))
+		if len(w.seen(&w.builds)) != 4 {
+			t.Errorf("%d builds; a changed annotation builds", len(w.seen(&w.builds)))
 		}
 	})
 }
@@ -349,13 +363,13 @@ func TestNewerSpecCancelsBuild(t *testing.T) {
 		w.source("hello", "slow v2")
 		w.source("hello", "v3")
 		w.want("hello", allWell, "hello-1")
-		if w.canceled != 2 || len(w.builds) != 3 {
-			t.Errorf("%d builds canceled of %v", w.canceled, w.builds)
+		if w.stopped() != 2 || len(w.seen(&w.builds)) != 3 {
+			t.Errorf("%d builds canceled of %v", w.stopped(), w.seen(&w.builds))
 		}
 		w.source("hello", "slow v4")
 		w.want("hello", "Ready=True:Serving Updated=Unknown:Building Built=Unknown:Building", "hello-1")
 		w.delete(functionKey("shop", "hello"))
-		if w.canceled != 3 {
+		if w.stopped() != 3 {
 			t.Error("the build of a deleted function went on")
 		}
 	})
@@ -388,7 +402,7 @@ func TestLoadIsRetried(t *testing.T) {
 		w.want("hello", "Ready=False:LoadFailed Updated=False:LoadFailed Built=True:Built", "")
 		rec, _ := w.st.Get(w.t.Context(), functionKey("shop", "hello"))
 		time.Sleep(time.Hour)
-		n := len(w.checks)
+		n := len(w.seen(&w.checks))
 		if n < 8 || n > 20 {
 			t.Errorf("%d tries in an hour", n)
 		}
@@ -414,7 +428,7 @@ func TestUnreachableSourceIsRetried(t *testing.T) {
 		w.source("hello", "unreachable")
 		w.want("hello", "Ready=False:SourceUnavailable Updated=False:SourceUnavailable Built=False:SourceUnavailable", "")
 		time.Sleep(time.Minute)
-		if n := len(w.builds); n < 3 {
+		if n := len(w.seen(&w.builds)); n < 3 {
 			t.Errorf("%d tries", n)
 		}
 	})
@@ -434,8 +448,8 @@ func TestRestartChangesNothing(t *testing.T) {
 		cancel()
 		<-ended
 		after, _ := w.st.List(w.t.Context(), store.Query{Resource: api.Secrets})
-		if before.Revision != after.Revision || len(w.builds) != 1 {
-			t.Errorf("a second reconciler wrote %d times and built %d times", after.Revision-before.Revision, len(w.builds)-1)
+		if before.Revision != after.Revision || len(w.seen(&w.builds)) != 1 {
+			t.Errorf("a second reconciler wrote %d times and built %d times", after.Revision-before.Revision, len(w.seen(&w.builds))-1)
 		}
 	})
 }

@@ -26,8 +26,8 @@ func TestRevisionsArePruned(t *testing.T) {
 		if got := w.revisions(); !slices.Equal(got, []string{"hello-2", "hello-4", "hello-5", "hello-6"}) {
 			t.Errorf("kept %v; want the one that serves, two more, and what a route names", got)
 		}
-		if !slices.Equal(w.retired, []string{"hello-1", "hello-3"}) {
-			t.Errorf("retired %v", w.retired)
+		if !slices.Equal(w.seen(&w.retired), []string{"hello-1", "hello-3"}) {
+			t.Errorf("retired %v", w.seen(&w.retired))
 		}
 		time.Sleep(49 * time.Hour)
 		synctest.Wait()
@@ -69,8 +69,8 @@ func TestUnusedBlobsGo(t *testing.T) {
 				t.Errorf("%s was in use", d)
 			}
 		}
-		if !slices.Equal(w.forgot, []string{unused}) {
-			t.Errorf("forgot %v", w.forgot)
+		if !slices.Equal(w.seen(&w.forgot), []string{unused}) {
+			t.Errorf("forgot %v", w.seen(&w.forgot))
 		}
 		w.delete(functionKey("shop", "hello"))
 		w.delete(revisionKey("shop", "hello-1"))
