@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -406,7 +407,7 @@ func TestNothingLeaks(t *testing.T) {
 			e, _ := os.ReadDir(d)
 			groups += slices.IndexFunc(e, func(x os.DirEntry) bool { return x.IsDir() }) + 1
 		}
-		return fmt.Sprintf("descriptors %d, mounts %d, cgroups %d, users %d", len(fds), bytes.Count(mounts, []byte("\n")), groups, len(h.users))
+		return fmt.Sprintf("descriptors %d, mounts %d, cgroups %d, users %d, boxes %d", len(fds), bytes.Count(mounts, []byte("\n")), groups, len(h.users), len(h.boxes))
 	}
 	before := count()
 	var times []time.Duration
@@ -418,4 +419,45 @@ func TestNothingLeaks(t *testing.T) {
 	}
 	slices.Sort(times)
 	t.Logf("start of /bin/true: median %v, p90 %v, least %v", times[50], times[90], times[0])
+}
+
+// TestManyAtOnce starts and kills boxes from many goroutines, and closes the
+// host while some are starting.
+func TestManyAtOnce(t *testing.T) {
+	h, err := Open(t.Context(), Options{State: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	started := make(chan struct{}, 1000)
+	for i := range 8 {
+		wg.Go(func() {
+			for {
+				b, err := h.Start(t.Context(), Config{Args: []string{"/bin/sleep", "60"}, Init: i%2 == 0})
+				if err != nil {
+					return // closed
+				}
+				started <- struct{}{}
+				if i%3 == 0 {
+					b.Kill()
+					<-b.Done()
+				}
+			}
+		})
+	}
+	for range 40 {
+		<-started
+	}
+	if err := h.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	if _, err := h.Start(t.Context(), Config{Args: []string{"true"}}); err == nil {
+		t.Error("a closed host started a box")
+	}
+	for _, d := range h.groups.folders() {
+		if exists(d) {
+			t.Errorf("%s is still there", d)
+		}
+	}
 }

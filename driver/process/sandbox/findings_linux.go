@@ -21,8 +21,11 @@ func (h *Host) Findings() []engine.Finding {
 		}
 		out = append(out, f)
 	}
-	say("namespaces", a.mounts, "mount, pid, ipc and uts namespaces; own root by pivot_root",
-		"functions see the host's files (landlock limits them where the kernel has it) and processes",
+	without := "functions see the host's files (landlock limits them where the kernel has it) and processes"
+	if h.noMounts != nil {
+		without += ": " + h.noMounts.Error()
+	}
+	say("namespaces", a.mounts, "mount, pid, ipc and uts namespaces; own root by pivot_root", without,
 		"run hearth as root, or allow user namespaces: sysctl user.max_user_namespaces=10000 kernel.unprivileged_userns_clone=1")
 	say("own users", a.root, fmt.Sprintf("each instance runs as a user of its own, %d to %d", h.o.UIDBase, h.o.UIDBase+userRange-1),
 		"all instances run as hearth's own user", "run hearth as root with CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID and CAP_SETPCAP")

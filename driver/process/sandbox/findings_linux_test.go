@@ -2,9 +2,13 @@ package sandbox
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/hearth-run/hearth/core/engine"
@@ -108,4 +112,65 @@ func TestAttachWithoutMounting(t *testing.T) {
 			t.Error("the secret is still there")
 		}
 	}
+}
+
+// TestUnprivileged runs a host as an ordinary user, in a process of its own.
+func TestUnprivileged(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to become somebody")
+	}
+	dir := t.TempDir()
+	self, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/test", self, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir+"/state", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	os.Chown(dir+"/state", 65534, 65534)
+	for d := dir; d != "/tmp" && d != "/"; d = filepath.Dir(d) {
+		os.Chmod(d, 0o755)
+	}
+	c := exec.CommandContext(t.Context(), dir+"/test", "inside", "unprivileged", dir+"/state")
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	c.Dir, c.Env = "/", []string{"PATH=/usr/bin:/bin"}
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
+// unprivileged is what TestUnprivileged does there.
+func unprivileged(args []string) int {
+	ctx := context.Background()
+	h, err := Open(ctx, Options{State: args[0]})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	code := 0
+	for _, f := range h.Findings() {
+		if !f.OK {
+			fmt.Println(f.Check+":", f.Detail, "→", f.Fix)
+		}
+		if f.Check == "own users" && f.OK {
+			code = 1
+		}
+	}
+	var out strings.Builder
+	e, err := h.Run(ctx, Config{Args: []string{"sh", "-c", "set -- /proc/[0-9]*; echo $#; id -u; ls /home /work /var/log 2>/dev/null; touch /etc/x 2>/dev/null || echo ro; echo t >/tmp/t && cat /tmp/t; grep -E '^(CapEff|NoNewPrivs|Seccomp:)' /proc/self/status | cut -f2"}}, &out)
+	want := "2 65534 ro t 0000000000000000 1 2"
+	if got := strings.Join(strings.Fields(out.String()), " "); err != nil || e.Code != 0 || got != want {
+		fmt.Printf("%v %+v\n got  %s\n want %s\n", err, e, got, want)
+		code = 1
+	}
+	if err := h.Close(ctx); err != nil {
+		fmt.Println(err)
+		code = 1
+	}
+	return code
 }

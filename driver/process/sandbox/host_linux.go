@@ -21,17 +21,18 @@ import (
 
 // Host starts boxes. All methods are safe for concurrent use.
 type Host struct {
-	o       Options
-	log     *slog.Logger
-	hash    string // of the state folder
-	state   string
-	layout  *layout
-	groups  *cgroups
-	net     *network // nil: no private network
-	noNet   error    // why
-	allows  abilities
-	spawner chan func()
-	done    chan struct{} // the spawner has ended
+	o        Options
+	log      *slog.Logger
+	hash     string // of the state folder
+	state    string
+	layout   *layout
+	groups   *cgroups
+	net      *network // nil: no private network
+	noNet    error    // why
+	noMounts error    // why a box with namespaces did not start
+	allows   abilities
+	spawner  chan func()
+	done     chan struct{} // the spawner has ended
 
 	mu     sync.Mutex
 	boxes  map[string]*Box
@@ -39,6 +40,7 @@ type Host struct {
 	next   int
 	count  uint64
 	closed bool
+	starts sync.WaitGroup // Starts under way: they use the spawner
 }
 
 // userRange is how many user ids a host has.
@@ -82,7 +84,25 @@ func Open(ctx context.Context, o Options) (*Host, error) {
 	h.layout = newLayout(stage, h.allows.root, h.allows.mounts, h.allows.seccomp)
 	h.openGroups()
 	h.openNetwork(ctx)
+	h.try(ctx, stage)
 	return h, nil
+}
+
+// try starts a box where it is not sure that one can be: distributions forbid
+// user namespaces, or mounts in them, in ways no file tells.
+func (h *Host) try(ctx context.Context, stage string) {
+	if h.allows.root || !h.allows.mounts {
+		return
+	}
+	b, err := h.Start(ctx, Config{ID: "trial", Hold: true})
+	if err == nil {
+		b.Kill()
+		<-b.done
+		return
+	}
+	h.noMounts = err
+	h.allows.mounts, h.allows.net = false, false
+	h.layout = newLayout(stage, false, false, h.allows.seccomp)
 }
 
 func (h *Host) without(check string) bool {
@@ -155,6 +175,17 @@ func (h *Host) onSpawner(f func()) {
 	<-finished
 }
 
+// begin says that a Start is under way.
+func (h *Host) begin() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return errClosed()
+	}
+	h.starts.Add(1)
+	return nil
+}
+
 // take reserves a name and a user for a box.
 func (h *Host) take(c *Config) (uid int, err error) {
 	h.mu.Lock()
@@ -198,7 +229,9 @@ func (h *Host) keep(b *Box) error {
 	if h.closed {
 		return errClosed()
 	}
-	h.boxes[b.id] = b
+	if !b.isEnded() { // otherwise its name is, or is about to be, free again
+		h.boxes[b.id] = b
+	}
 	return nil
 }
 
@@ -230,6 +263,7 @@ func (h *Host) Close(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	h.starts.Wait() // each sees that the host is closed, or has its box killed above
 	close(h.spawner)
 	<-h.done
 	var errs []error

@@ -97,7 +97,11 @@ func sandboxInit(fd int) int {
 	if q.Init {
 		return miniInit(c, path, q, fail)
 	}
-	c.send(reply{Stage: "exec"}) // and the end of the socket after it, by exec: all went well
+	// The end of the socket after this, by exec, says that all went well. When the
+	// host ended before the signal at its death was set, this does not arrive.
+	if err := c.send(reply{Stage: "exec"}); err != nil {
+		return 125
+	}
 	err = syscall.Exec(path, q.Args, q.Env)
 	return fail(126, fmt.Errorf("%s: %w", path, err))
 }
@@ -118,7 +122,9 @@ func miniInit(c wire, path string, q request, fail func(int, error) int) int {
 	for i := range q.Files { // the program's alone: its peers must see them close
 		unix.Close(3 + i)
 	}
-	c.send(reply{Stage: "started"})
+	if err := c.send(reply{Stage: "started"}); err != nil {
+		return 125 // the host is gone; the program ends with this process
+	}
 	go func() {
 		for s := range signals {
 			if n, ok := s.(syscall.Signal); ok && n != syscall.SIGCHLD && n != syscall.SIGURG && n != syscall.SIGPIPE {

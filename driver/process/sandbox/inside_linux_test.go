@@ -66,6 +66,8 @@ func inside(what string, args []string) int {
 		fmt.Println(string(b), err)
 	case "parent": // a hearth that starts a box and waits to be killed
 		return parent(args)
+	case "unprivileged":
+		return unprivileged(args)
 	case "network":
 		return networkTest(args)
 	}

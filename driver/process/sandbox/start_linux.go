@@ -30,6 +30,10 @@ func (h *Host) Start(ctx context.Context, c Config) (*Box, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if err := h.begin(); err != nil {
+		return nil, err
+	}
+	defer h.starts.Done()
 	b, err := h.prepare(&c)
 	if err != nil {
 		return nil, err
@@ -230,6 +234,8 @@ func (h *Host) attributes(b *Box) *syscall.SysProcAttr {
 	}
 	if !h.allows.root && h.allows.mounts {
 		a.Cloneflags |= unix.CLONE_NEWUSER
+		// A user other than 0 keeps capabilities over exec only as ambient ones.
+		a.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP, unix.CAP_NET_ADMIN}
 		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: b.uid, HostID: b.uid, Size: 1}}
 		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: b.gid, HostID: b.gid, Size: 1}}
 	}
