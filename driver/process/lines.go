@@ -21,6 +21,7 @@ type output struct {
 	sink     engine.Sink
 	instance string
 
+	open  sync.WaitGroup // pipes that are being read
 	mu    sync.Mutex
 	owner *engine.Spec
 	tail  [][]byte // last lines, newest last
@@ -46,7 +47,7 @@ func (o *output) pipe(stream string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	go func() {
+	o.open.Go(func() {
 		defer r.Close()
 		br := bufio.NewReaderSize(r, maxLine)
 		for {
@@ -62,7 +63,7 @@ func (o *output) pipe(stream string) (*os.File, error) {
 				return
 			}
 		}
-	}()
+	})
 	return w, nil
 }
 
@@ -105,8 +106,18 @@ func (o *output) line(stream, request string, text []byte) {
 	})
 }
 
-// lastWords is the newest output, for the error of a start that failed.
+// lastWords is the newest output, for the error of a start that failed. It waits
+// a moment for what the pipes still hold; a child that escaped could keep them
+// open for ever.
 func (o *output) lastWords() string {
+	drained := make(chan struct{})
+	go func() { o.open.Wait(); close(drained) }()
+	t := time.NewTimer(200 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-drained:
+	case <-t.C:
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return string(bytes.Join(o.tail, []byte("\n")))

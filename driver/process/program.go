@@ -4,12 +4,12 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
@@ -108,16 +108,19 @@ func (p *program) arguments(s *engine.Spec, dir string) ([]string, error) {
 	case len(p.runtime.Command) > 0:
 		return p.runtime.Command, nil
 	}
-	for _, name := range []string{s.Handler, "handler", "run", "main", "server", "start"} {
-		if name == "" {
-			continue
-		}
+	names := []string{"handler", "run", "main", "server", "start"}
+	if s.Handler != "" {
+		names = []string{s.Handler}
+	}
+	for _, name := range names {
 		if f, err := os.Stat(filepath.Join(dir, filepath.FromSlash(name))); err == nil && f.Mode().IsRegular() && f.Mode()&0o111 != 0 {
 			return []string{codeDir + "/" + name}, nil
 		}
 	}
-	return nil, api.Errorf(api.CodeLoadFailed, "%s has no command, and no executable file named handler, run, main, server or start", s.Function).
-		WithHint("set spec.command, for example [node, server.js]")
+	err := api.Errorf(api.CodeLoadFailed, "%s has no command, and no executable file named %s", s.Function, strings.Join(names, ", ")).
+		WithHint("set spec.command, for example [node, server.js]; hearth deploy has --command")
+	err.Detail = err.Message
+	return nil, err
 }
 
 // reachable finds out how the program serves, whichever answers first: $PORT,
@@ -149,7 +152,7 @@ func (w *warm) reachable(ctx context.Context, address string) (func(context.Cont
 	case dial := <-found:
 		return dial, nil
 	case <-w.box.Done():
-		return nil, fmt.Errorf("the program ended before it served: %s", w.box.Exit().Reason)
+		return nil, api.Errorf(api.CodeLoadFailed, "the program ended before it served: %s", w.box.Exit().Reason)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

@@ -84,7 +84,7 @@ func (w *warm) explain(err error, s *engine.Spec) error {
 		exit = w.box.Exit()
 	}
 	e := api.AsError(err)
-	if e.Code == api.CodeLoadFailed && !exit.OOM {
+	if e.Code == api.CodeLoadFailed && e.Detail != "" && !exit.OOM {
 		return e
 	}
 	words := w.out.lastWords()
@@ -92,6 +92,7 @@ func (w *warm) explain(err error, s *engine.Spec) error {
 	case exit.OOM:
 		e = api.Errorf(api.CodeLoadFailed, "%s ran out of memory while it was loaded", s.Function).
 			WithHint("raise spec.limits.memory of the function").WithCause(err)
+	case e.Code == api.CodeLoadFailed:
 	case exit.Reason != "" && exit.Reason != "stopped" && !strings.HasPrefix(exit.Reason, "killed by hearth"):
 		e = api.Errorf(api.CodeStartFailed, "%s did not start: %s", s.Function, exit.Reason).WithCause(err)
 	case e.Code == api.CodeInternal:
@@ -99,6 +100,9 @@ func (w *warm) explain(err error, s *engine.Spec) error {
 	}
 	if e.Detail == "" {
 		e.Detail = words
+	}
+	if e.Detail == "" {
+		e.Detail = e.Message
 	}
 	return e
 }
