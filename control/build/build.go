@@ -234,6 +234,12 @@ func (b *Builder) newJob(r Request) (*job, error) {
 			return nil, api.Errorf(api.CodeDisk, "make a build folder: %w", err)
 		}
 	}
+	// Tools that look for a package.json upwards end here, and do not find that
+	// of the folder in which hearth happens to keep its state.
+	if err := os.WriteFile(filepath.Join(dir, "package.json"), []byte("{}"), 0o644); err != nil {
+		j.close()
+		return nil, api.Errorf(api.CodeDisk, "make a build folder: %w", err)
+	}
 	var line func(string)
 	if b.cfg.Progress != nil {
 		line = func(s string) { b.cfg.Progress(r.Namespace, r.Function.Metadata.Name, s) }

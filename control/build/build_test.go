@@ -293,7 +293,8 @@ func TestTypeScriptRuns(t *testing.T) {
 enum E { X = "x" }
 export const handler = async (): Promise<string> => [a, b, c, d, E.X, path.basename("/p/q")].join(",")`,
 			"lib/a/index.ts", `export const a: string = "a"`, "lib/b.ts", `export const b = "b"`, "lib/c.ts", `export default "c"`, "lib/d.ts", `export const d = "d"`,
-			"tsconfig.json", `{"compilerOptions":{"paths":{"@lib/*":["./lib/*"]}}}`), `require("./index.js")`},
+			"tsconfig.json", `{ /* as tsc writes it */ "compilerOptions": { "paths": {"@lib/*": ["./lib/*"],}, }, // "x"
+}`), `require("./index.js")`},
 		{"module", files("node", "package.json", `{"type":"module"}`, "index.ts",
 			`import { a } from "./a.js"; export const handler = () => a + ",b,c,d,x,q"`, "a.ts", `export const a: string = "a"`), `await import("./index.js")`},
 		{"await at the top", files("node", "index.ts",
@@ -338,6 +339,32 @@ func TestGoFunctionIsWrapped(t *testing.T) {
 	_, err := b.Build(t.Context(), files("go", "hello.go", "package hello\n\nfunc Handler( {}\n"))
 	if e := api.AsError(err); !api.IsCode(err, api.CodeBuildFailed) || !strings.HasPrefix(e.Message, "hello.go:3:") || !strings.HasPrefix(e.Detail, "3 │ func Handler( {}\n") {
 		t.Errorf("error %v\n%s", err, e.Detail)
+	}
+}
+
+// TestNothingAboveTheSourceCounts builds below a project of someone's own.
+func TestNothingAboveTheSourceCounts(t *testing.T) {
+	plain, _ := newBuilder(t, nil)
+	project := t.TempDir()
+	for name, text := range map[string]string{
+		"package.json": `{"type":"module"}`, "go.work": "nonsense", "tsconfig.json": `{"compilerOptions":{"paths":{"path":["./lib.ts"]},"jsxFactory":"h"}}`, "lib.ts": "export default 1",
+		"secret": "hush", "tsconfig.base.json": "hush",
+	} {
+		if err := os.WriteFile(filepath.Join(project, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inside, blobs := newBuilder(t, func(c *Config) { c.Cache = filepath.Join(project, ".hearth", "build") })
+	r := files("node", "index.tsx", "import path from 'path'; import x from '../../../../../lib'; export const a: any = [path, x, <b/>]")
+	one, two := mustBuild(t, plain, r), mustBuild(t, inside, r)
+	if one.Artifact != two.Artifact {
+		t.Errorf("the artifact depends on where hearth runs: %v", entries(t, blobs, two.Artifact))
+	}
+	evil := files("node", "index.ts", "export const a: number = 1", "tsconfig.json", `{"extends":"`+filepath.Join(project, "secret")+`"}`)
+	for name, text := range entries(t, blobs, mustBuild(t, inside, evil).Artifact) {
+		if strings.Contains(text, "hush") {
+			t.Errorf("%s has what another file holds", name)
+		}
 	}
 }
 

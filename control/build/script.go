@@ -137,6 +137,7 @@ func (s *scripts) transpile(files []string, esm bool, ext string) api.BuildResul
 		Charset:             api.CharsetUTF8,
 		LogLevel:            api.LogLevelSilent,
 		LogLimit:            maxPlaces,
+		TsconfigRaw:         tsconfig(s.dir),
 		Plugins:             []api.Plugin{{Name: "names", Setup: func(b api.PluginBuild) { s.rename(b, ext) }}},
 	})
 }
