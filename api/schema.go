@@ -17,6 +17,13 @@ func (k Kind) Schema() map[string]any {
 	s["title"] = k.Kind
 	s["description"] = k.Doc
 	props := s["properties"].(map[string]any)
+	for name, doc := range map[string]string{
+		"metadata": "Name, labels and what else every object carries.", "spec": "What its author wants.", "status": "What the system found; written by it alone.",
+	} {
+		if p, ok := props[name].(map[string]any); ok && p["description"] == nil {
+			p["description"] = doc
+		}
+	}
 	props["apiVersion"].(map[string]any)["enum"] = []any{k.APIVersion()}
 	props["kind"].(map[string]any)["enum"] = []any{k.Kind}
 	return s

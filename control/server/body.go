@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -15,6 +16,9 @@ import (
 
 // maxBody is the largest body of a resource request, in bytes.
 const maxBody = 3 << 20
+
+// readWait is how long the body of a resource request may take to arrive.
+const readWait = 30 * time.Second
 
 // Media types of bodies.
 const (
@@ -36,7 +40,12 @@ func body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, string, 
 		}
 		media = m
 	}
+	// A body that trickles in must not hold the connection for ever. Writers
+	// without deadlines (in tests) say so by an error that means nothing here.
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(readWait))
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	_ = rc.SetReadDeadline(time.Time{})
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):

@@ -115,6 +115,18 @@ func TestKubectlEveryKind(t *testing.T) {
 	}
 }
 
+func TestKubectlEvents(t *testing.T) {
+	w := newWorld(t)
+	f := w.want(201, "POST", fnPath, "", function("hello"))
+	w.want(201, "POST", "/api/v1/namespaces/default/events", "", m{
+		"metadata": m{"name": "e"}, "type": "Warning", "reason": "BuildFailed", "message": "unexpected comma",
+		"involvedObject": m{"apiVersion": "hearth.run/v1", "kind": "Function", "namespace": "default", "name": "hello", "uid": at(f, "metadata", "uid")},
+	})
+	w.ok([]string{"Events:", "Warning", "BuildFailed", "unexpected comma"}, "describe", "fn", "hello")
+	w.ok([]string{"function/hello", "BuildFailed"}, "get", "events")
+	w.ok([]string{"unexpected comma"}, "events", "--for", "function/hello")
+}
+
 // edit sets KUBE_EDITOR to a program that replaces a word, and returns args.
 func (w *world) edit(old, new string, args ...string) []string {
 	w.t.Helper()
@@ -179,6 +191,9 @@ func TestKubectlExplain(t *testing.T) {
 	w.ok([]string{"FIELDS", "envFrom\t<[]Object>", "source\t<Object> -required-", "Where the code comes from"}, "explain", "function.spec")
 	w.ok([]string{"<string>"}, "explain", "fn.spec.timeout")
 	w.ok([]string{"idle", "min", "max"}, "explain", "functions.spec.scale", "--recursive")
+	if out := w.ok([]string{"What its author wants."}, "explain", "function"); strings.Contains(out, "enum") {
+		t.Errorf("explain: %s", out)
+	}
 	w.ok([]string{"stringData\t<map[string]string>"}, "explain", "secret")
 }
 

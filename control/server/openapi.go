@@ -80,6 +80,12 @@ func kindSchemas(k api.Kind, ref string) object {
 	s := openSchema(k.Schema()).(object)
 	delete(s, "$schema")
 	delete(s, "title")
+	// Said by the extension below; kubectl explain would print it in the way.
+	for _, f := range []string{"apiVersion", "kind"} {
+		if p, ok := s["properties"].(object)[f].(object); ok {
+			delete(p, "enum")
+		}
+	}
 	s["x-kubernetes-group-version-kind"] = []any{gvk(k)}
 	list := gvk(k)
 	list["kind"] = k.Kind + "List"

@@ -104,8 +104,9 @@ func table(k api.Kind, objs []object, rev, next, include string, columns bool) o
 
 // Paths of columns that are computed.
 const (
-	pathData = "len(data)"
-	pathAge  = "metadata.creationTimestamp"
+	pathData     = "len(data)"
+	pathAge      = "metadata.creationTimestamp"
+	pathInvolved = "involvedObject.name"
 )
 
 func columnsOf(k api.Kind) []api.Column {
@@ -123,6 +124,9 @@ func tableCell(o object, c api.Column) any {
 		return int64(len(d) + len(b))
 	}
 	v := lookup(o, c.Path)
+	if c.Path == pathInvolved {
+		return strings.ToLower(text(o, "involvedObject", "kind")) + "/" + cell(v)
+	}
 	if c.Type == "date" {
 		s, _ := v.(string)
 		t, err := time.Parse(time.RFC3339, s)

@@ -178,6 +178,8 @@ func TestWatchEnds(t *testing.T) {
 		t.Errorf("got %v", gone)
 	}
 	s.end()
+	// A version this store never had is one of another store.
+	w.watch(cmPath+"?watch=1&resourceVersion=100000", "").want("ERROR")
 	open := w.watch(cmPath+"?watch=1", "")
 	open.want("ADDED a")
 	w.srv.Close()
