@@ -44,10 +44,10 @@ type Response struct {
 	Status int
 	Header Fields
 
-	c    *Client
-	s    *stream // nil once closed
-	ctx  context.Context
-	arr  [12]Field
+	c   *Client
+	s   *stream // nil once closed
+	ctx context.Context
+	arr [12]Field
 }
 
 // Do makes a call and returns when the head of the answer is there. ctx ends
@@ -81,6 +81,14 @@ func (c *Client) Do(ctx context.Context, rq *Request) (*Response, error) {
 		go r.pump(s, rq.Body, rq.Trailer)
 	}
 	c.flush()
+	if c.lazy && !c.reading {
+		c.reading = true
+		if len(c.streams) == 1 && rq.Body == nil {
+			c.lead(s)
+		} else {
+			go c.readLoop()
+		}
+	}
 	for {
 		err := s.err
 		if len(s.infos) > 0 && rq.Informational != nil {

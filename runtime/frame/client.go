@@ -91,9 +91,14 @@ func NewClient(nc net.Conn, o Options) *Client {
 	p, _ := json.Marshal(Hello{Version: 1, Role: o.Role})
 	c.wbuf = AppendFrame(c.wbuf, 0, TypeHello, 0, p)
 	c.mu.Lock()
-	c.kick() // a new socket's buffer is empty, but its peer may not have accepted
+	c.kick() // not here: the peer may not read yet
+	if c.lazy = o.Role == RoleData; c.lazy {
+		c.watch()
+	} else {
+		c.reading = true
+		go c.readLoop()
+	}
 	c.mu.Unlock()
-	go c.readLoop()
 	return c
 }
 
@@ -123,6 +128,7 @@ func (c *Client) Open() int {
 
 // Hello waits for the instance's HELLO.
 func (c *Client) Hello(ctx context.Context) (Hello, error) {
+	c.attend()
 	select {
 	case <-c.helloc:
 		return *c.hello, nil
@@ -142,6 +148,7 @@ func (c *Client) gone() error {
 // not load the error is api.CodeLoadFailed with the language's own traceback in
 // Detail. When ctx ends first, the outcome is unknown and the instance unfit.
 func (c *Client) Load(ctx context.Context, l Load) (Loaded, error) {
+	c.attend()
 	p, err := json.Marshal(l)
 	if err != nil {
 		return Loaded{}, api.Errorf(api.CodeInternal, "load: %w", err)
@@ -173,6 +180,7 @@ func (c *Client) Load(ctx context.Context, l Load) (Loaded, error) {
 
 // Ping waits for the peer's PONG.
 func (c *Client) Ping(ctx context.Context) error {
+	c.attend()
 	answer := make(chan struct{})
 	c.cmu.Lock()
 	c.pings++

@@ -48,8 +48,15 @@ type conn struct {
 	idle    *sync.Cond
 	waiting []*stream // body writers that wait for wbuf to shrink
 
-	rbuf []byte // reader only, as are r and w: unread bytes are rbuf[r:w]
-	r, w int
+	// Who reads; see lead.go. The buffer belongs to the goroutine that has the
+	// role: unread bytes are rbuf[r:w].
+	lazy      bool // nobody needs to read while no call is open
+	reading   bool
+	armed     bool
+	used      time.Time // last time a call gave up the role
+	readUntil time.Time // deadline set on nc's reads; zero: none
+	rbuf      []byte
+	r, w      int
 }
 
 func (c *conn) start(nc net.Conn, p peer) {
@@ -155,26 +162,6 @@ func (c *conn) send(stream uint32, typ, flags byte, payload []byte) error {
 	c.wbuf = AppendFrame(c.wbuf, stream, typ, flags, payload)
 	c.flush()
 	return c.err
-}
-
-// readLoop reads and handles frames until the connection ends.
-func (c *conn) readLoop() {
-	err := c.readAll()
-	c.mu.Lock()
-	c.fail(err)
-	c.mu.Unlock()
-	c.peer.lost()
-}
-
-func (c *conn) readAll() error {
-	for {
-		if err := c.fill(); err != nil {
-			return err
-		}
-		if err := c.handleAll(); err != nil {
-			return err
-		}
-	}
 }
 
 // fill reads once.

@@ -4,7 +4,8 @@
 // instance; Serve is an instance written in Go, which answers calls with an
 // http.Handler.
 //
-// One goroutine reads a connection. Whoever has something to send appends it to
+// One goroutine at a time reads a connection: a call that is alone reads its own
+// answer, and where there are several a goroutine reads for all. Whoever has something to send appends it to
 // the connection's pending bytes and, where nobody is writing, writes them; so
 // one call costs one write, and many at a time share one.
 package frame

@@ -31,6 +31,7 @@ type forked struct {
 // unique among the forks under way. The files stay the caller's to close. The
 // connection must be a unix socket. Forks may run at the same time.
 func (c *Client) Fork(ctx context.Context, id string, plan json.RawMessage, env map[string]string, names []string, files []*os.File) (int, error) {
+	c.attend()
 	p, err := json.Marshal(forkRequest{id, env, plan, names})
 	if err != nil {
 		return 0, api.Errorf(api.CodeInternal, "fork: %w", err)

@@ -78,6 +78,7 @@ func (in *Instance) ServeConn(nc net.Conn) {
 	c.mu.Lock()
 	c.wbuf = AppendFrame(c.wbuf, 0, TypeHello, 0, p)
 	c.kick()
+	c.reading = true
 	c.mu.Unlock()
 	go c.readLoop()
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -25,7 +26,13 @@ import (
 	"github.com/hearth-run/hearth/serve/gateway"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if p := os.Getenv("GATEWAY_TEST_PEER"); p != "" {
+		servePeer(p) // a process of its own, for benchmarks
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // instance is a real peer: an http.Server or an instance of frames on a unix
 // socket.

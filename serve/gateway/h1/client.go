@@ -90,7 +90,6 @@ func (c *Client) put(k *conn) {
 	if len(k.buf) > MaxHead {
 		k.buf = make([]byte, bufSize)
 	}
-	k.nc.SetDeadline(time.Time{})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed || len(c.idle) >= maxIdle {
@@ -135,6 +134,8 @@ func (c *Client) try(ctx context.Context, rq *Request, fresh bool) (r *Response,
 	r = &Response{c: c, k: k, ctx: ctx}
 	if rq.Deadline > 0 {
 		k.nc.SetDeadline(time.Now().Add(rq.Deadline))
+	} else if k.used {
+		k.nc.SetDeadline(time.Time{}) // that of the call before
 	}
 	// Whoever cancels makes the connection's reads and writes fail at once.
 	r.stop = context.AfterFunc(ctx, func() { k.nc.SetDeadline(time.Unix(1, 0)) })
