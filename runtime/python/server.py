@@ -183,7 +183,6 @@ class Server:
 
     def run_inline(self, call):
         if self.threads is not None:
-            self.open += 1
             self.threads.put(call)
             return
         self.open += 1

@@ -29,8 +29,7 @@ class Threads:
     def __init__(self, server, concurrency):
         self.server = server
         self.most = min(concurrency, MOST)
-        self.idle = 0
-        self.all = 0
+        self.all = 0  # threads; never fewer than open calls, up to most
         self.queue = queue.SimpleQueue()
         self.lock = server.lock = threading.RLock()
         server.call_class = LockedCall
@@ -40,7 +39,8 @@ class Threads:
 
     def put(self, call):
         with self.lock:
-            grow = self.idle <= self.queue.qsize() and self.all < self.most
+            self.server.open += 1
+            grow = self.all < min(self.server.open, self.most)
             if grow:
                 self.all += 1
         if grow:
@@ -50,11 +50,7 @@ class Threads:
     def work(self):
         server = self.server
         while True:
-            with self.lock:
-                self.idle += 1
             call = self.queue.get()
-            with self.lock:
-                self.idle -= 1
             token = logs.request_id.set(call.id)
             try:
                 server.perform(call)
