@@ -218,7 +218,7 @@ func TestNoMutablePackageState(t *testing.T) {
 		if strings.HasSuffix(s.path, "_test.go") {
 			continue
 		}
-		written := assigned(s.file)
+		changed := assigned(s.file)
 		for _, d := range s.file.Decls {
 			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
 				t.Errorf("%s has an init function: order must be visible in the assembly", s.path)
@@ -236,7 +236,7 @@ func TestNoMutablePackageState(t *testing.T) {
 					if len(v.Values) == 0 {
 						t.Errorf("%s: package variable %s has no value, so something must write it", s.fset.Position(n.Pos()), n.Name)
 					}
-					if written[n.Name] {
+					if changed[n.Name] {
 						t.Errorf("%s: package variable %s is assigned to in this file", s.fset.Position(n.Pos()), n.Name)
 					}
 				}
@@ -257,43 +257,96 @@ func comment(g *ast.GenDecl, v *ast.ValueSpec) string {
 	return b.String()
 }
 
-// assigned finds names of package scope that a function of f writes to. The
-// parser's own resolution tells them from locals of the same name.
-//
-//lint:ignore SA1019 go/types would need every dependency's source for this one question
+// assigned finds package variables of f that a function of f writes to. A name
+// that the function declares itself is taken for its own.
 func assigned(f *ast.File) map[string]bool {
-	top := map[*ast.Object]bool{}
-	for _, o := range f.Scope.Objects {
-		top[o] = true
-	}
-	found := map[string]bool{}
-	mark := func(e ast.Expr) {
-		for {
-			switch x := e.(type) {
-			case *ast.IndexExpr:
-				e = x.X
-				continue
-			case *ast.SelectorExpr:
-				e = x.X
-				continue
-			case *ast.Ident:
-				if x.Obj != nil && top[x.Obj] && x.Obj.Kind == ast.Var {
-					found[x.Name] = true
+	top := map[string]bool{}
+	for _, d := range f.Decls {
+		if g, ok := d.(*ast.GenDecl); ok && g.Tok == token.VAR {
+			for _, spec := range g.Specs {
+				for _, n := range spec.(*ast.ValueSpec).Names {
+					top[n.Name] = true
 				}
 			}
-			return
 		}
 	}
-	ast.Inspect(f, func(n ast.Node) bool {
-		switch x := n.(type) {
-		case *ast.AssignStmt:
-			for _, l := range x.Lhs {
-				mark(l)
+	found := map[string]bool{}
+	for _, d := range f.Decls {
+		if fn, ok := d.(*ast.FuncDecl); ok {
+			own := declared(fn)
+			ast.Inspect(fn, func(n ast.Node) bool {
+				for _, name := range written(n) {
+					if top[name] && !own[name] {
+						found[name] = true
+					}
+				}
+				return true
+			})
+		}
+	}
+	return found
+}
+
+// declared are the names fn declares: parameters, results and locals.
+func declared(fn *ast.FuncDecl) map[string]bool {
+	own := map[string]bool{}
+	add := func(names ...ast.Expr) {
+		for _, e := range names {
+			if n, ok := e.(*ast.Ident); ok {
+				own[n.Name] = true
 			}
-		case *ast.IncDecStmt:
-			mark(x.X)
+		}
+	}
+	ast.Inspect(fn, func(n ast.Node) bool {
+		switch x := n.(type) {
+		case *ast.Field:
+			for _, name := range x.Names {
+				add(name)
+			}
+		case *ast.ValueSpec:
+			for _, name := range x.Names {
+				add(name)
+			}
+		case *ast.AssignStmt:
+			if x.Tok == token.DEFINE {
+				add(x.Lhs...)
+			}
+		case *ast.RangeStmt:
+			if x.Tok == token.DEFINE {
+				add(x.Key, x.Value)
+			}
 		}
 		return true
 	})
-	return found
+	return own
+}
+
+// written are the names at the root of what a statement assigns to.
+func written(n ast.Node) (names []string) {
+	var targets []ast.Expr
+	switch x := n.(type) {
+	case *ast.AssignStmt:
+		if x.Tok != token.DEFINE {
+			targets = x.Lhs
+		}
+	case *ast.IncDecStmt:
+		targets = []ast.Expr{x.X}
+	}
+	for _, e := range targets {
+		for {
+			if i, ok := e.(*ast.IndexExpr); ok {
+				e = i.X
+				continue
+			}
+			if s, ok := e.(*ast.SelectorExpr); ok {
+				e = s.X
+				continue
+			}
+			break
+		}
+		if id, ok := e.(*ast.Ident); ok {
+			names = append(names, id.Name)
+		}
+	}
+	return names
 }

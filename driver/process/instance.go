@@ -23,7 +23,6 @@ type instance struct {
 	done     chan struct{}
 	exit     engine.Exit // valid once done is closed
 	stopOnce sync.Once
-	stopped  bool // guarded by stopOnce and done
 }
 
 var _ engine.Instance = (*instance)(nil)

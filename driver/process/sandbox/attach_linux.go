@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -163,25 +162,22 @@ func (b *Box) moveIn(trees map[string]int) error {
 		return err
 	}
 	defer unix.Close(ns)
-	out := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-		out <- func() error {
-			if err := unix.Unshare(unix.CLONE_FS); err != nil {
-				return err
+	aside(func() (clean bool) {
+		if err = unix.Unshare(unix.CLONE_FS); err != nil {
+			return false
+		}
+		if err = unix.Setns(ns, unix.CLONE_NEWNS); err != nil {
+			return false
+		}
+		for target, fd := range trees {
+			if err = unix.MoveMount(fd, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+				err = fmt.Errorf("%s: %w", target, err)
+				return false
 			}
-			if err := unix.Setns(ns, unix.CLONE_NEWNS); err != nil {
-				return err
-			}
-			for target, fd := range trees {
-				if err := unix.MoveMount(fd, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-					return fmt.Errorf("%s: %w", target, err)
-				}
-			}
-			return nil
-		}()
-	}()
-	if err := <-out; err != nil {
+		}
+		return false
+	})
+	if err != nil {
 		return api.Errorf(api.CodeStartFailed, "cannot attach to box %s: %v", b.id, err).WithCause(err)
 	}
 	return nil

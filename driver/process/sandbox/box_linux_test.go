@@ -320,6 +320,15 @@ func TestAttach(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("attach: %v", took)
+	home, _ := os.Readlink("/proc/self/ns/mnt") // of the first thread
+	for range 50 {
+		if err := b.Attach(dir, "/runtime", false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if now, _ := os.Readlink("/proc/self/ns/mnt"); now != home {
+		t.Errorf("the process' first thread was left in the box: %s, was %s", now, home)
+	}
 	root := fmt.Sprintf("/proc/%d/root", b.Pid())
 	if got, err := os.ReadFile(root + "/code/f"); err != nil || string(got) != "code" {
 		t.Errorf("%q %v", got, err)

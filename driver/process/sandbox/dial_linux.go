@@ -43,32 +43,39 @@ func within[T any](b *Box, f func() (T, error)) (T, error) {
 	return inNamespace(ns, f)
 }
 
-func inNamespace[T any](ns int, f func() (T, error)) (T, error) {
-	type result struct {
-		v   T
-		err error
-	}
-	out := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread()
-		var r result
-		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			r.err = err
-			out <- r
-			return
+func inNamespace[T any](ns int, f func() (T, error)) (v T, err error) {
+	aside(func() (clean bool) {
+		home, e := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if e != nil {
+			err = e
+			return true
 		}
 		defer unix.Close(home)
-		if r.err = unix.Setns(ns, unix.CLONE_NEWNET); r.err == nil {
-			r.v, r.err = f()
-			if unix.Setns(home, unix.CLONE_NEWNET) == nil {
-				runtime.UnlockOSThread()
-			} // otherwise the thread ends with this goroutine
-		} else {
+		if err = unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
+			return true
+		}
+		v, err = f()
+		return unix.Setns(home, unix.CLONE_NEWNET) == nil
+	})
+	return v, err
+}
+
+// aside runs f on a locked thread and waits. The thread is thrown away unless f
+// says it is clean. It is never the process' first one: that cannot end, and
+// /proc/self would show the namespaces it was left in.
+func aside(f func() (clean bool)) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			aside(f) // elsewhere, as this thread is taken until then
+			runtime.UnlockOSThread()
+			return
+		}
+		if f() {
 			runtime.UnlockOSThread()
 		}
-		out <- r
 	}()
-	r := <-out
-	return r.v, r.err
+	<-done
 }

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 
@@ -323,23 +322,14 @@ func (l *link) build() error {
 }
 
 // newNamespace makes an empty network namespace and returns its descriptor.
-func newNamespace() (int, error) {
-	type result struct {
-		fd  int
-		err error
-	}
-	out := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread() // the thread is thrown away: it is in the new namespace
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			out <- result{-1, err}
-			return
+func newNamespace() (fd int, err error) {
+	aside(func() (clean bool) {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
+			fd, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		}
-		fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		out <- result{fd, err}
-	}()
-	r := <-out
-	return r.fd, r.err
+		return false
+	})
+	return fd, err
 }
 
 // inside runs f, which starts a process, on the spawner's thread in this
