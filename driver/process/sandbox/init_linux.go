@@ -52,7 +52,7 @@ func Main(args []string) (handled bool) {
 		return false
 	}
 	runtime.LockOSThread()
-	os.Exit(sandboxInit(fd))
+	syscall.Exit(sandboxInit(fd)) // nothing of the program this binary is otherwise has to be wound up
 	return true
 }
 
