@@ -36,17 +36,16 @@ func (r *Reconciler) function(ctx context.Context, k store.Key) (time.Duration, 
 	if f.Metadata.DeletionTimestamp != nil {
 		return 0, nil
 	}
+	if err := r.repair(ctx, k, f); err != nil {
+		return 0, err
+	}
 	rt, err := r.runtimeOf(ctx, k.Namespace, f.Spec.Runtime)
 	if err != nil {
 		return 0, err
 	}
 	full := printOf(f) + "/" + runtimePrint(rt)
 	was := r.work.get(k)
-	done, err := r.settled(ctx, f, was, full)
-	if err != nil {
-		return 0, err
-	}
-	if done {
+	if settled(f, was, full) {
 		return 0, r.prune(ctx, k, f)
 	}
 	if was.failed && was.tried == full {
@@ -80,15 +79,15 @@ func retryWait(fails int) time.Duration {
 }
 
 // settled reports whether f's newest spec serves.
-func (r *Reconciler) settled(ctx context.Context, f *api.Function, was working, full string) (bool, error) {
+func settled(f *api.Function, was working, full string) bool {
 	s := f.Status
 	updated, _ := s.Conditions.Get(api.ConditionUpdated)
 	if s.ObservedGeneration != f.Metadata.Generation || updated.Status != api.True || s.Build == nil ||
 		s.Build.Rebuild != f.Metadata.Annotations[api.AnnotationRebuild] || was.tried != "" && was.tried != full {
-		return false, nil
+		return false
 	}
-	rev, err := read[api.Revision](ctx, r.cfg.Store, revisionKey(f.Metadata.Namespace, s.LatestReadyRevision))
-	return rev != nil, err
+	// What repair found instead of a deleted revision is not the newest.
+	return s.LatestReadyRevision != "" && s.LatestReadyRevision == s.LatestRevision
 }
 
 func (r *Reconciler) runtimeOf(ctx context.Context, namespace, name string) (*api.RuntimeSpec, error) {

@@ -89,6 +89,7 @@ type Reconciler struct {
 	events *Recorder
 
 	functions *queue[store.Key]
+	repairs   *queue[store.Key] // functions, beside what functions is busy with
 	routes    *queue[store.Key]
 	runtimes  *queue[store.Key]
 	work      *workings
@@ -111,7 +112,7 @@ func New(cfg Config) *Reconciler {
 	}
 	return &Reconciler{
 		cfg: cfg, log: cfg.Log, index: newIndex(), events: NewRecorder(cfg.Store, "hearth"),
-		functions: newQueue[store.Key](), routes: newQueue[store.Key](), runtimes: newQueue[store.Key](),
+		functions: newQueue[store.Key](), repairs: newQueue[store.Key](), routes: newQueue[store.Key](), runtimes: newQueue[store.Key](),
 		work: newWorkings(), swept: map[blob.Digest]time.Time{},
 	}
 }
@@ -126,6 +127,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 	var loops sync.WaitGroup
 	loops.Go(func() { r.watch(ctx) })
 	loops.Go(func() { r.functions.run(ctx, r.cfg.Workers, r.function, r.failed) })
+	loops.Go(func() { r.repairs.run(ctx, 1, r.repairOne, r.failed) })
 	loops.Go(func() { r.routes.run(ctx, 2, r.route, r.failed) })
 	loops.Go(func() { r.runtimes.run(ctx, 2, r.runtime, r.failed) })
 	loops.Go(func() { r.sweepLoop(ctx) })

@@ -118,6 +118,7 @@ func (r *Reconciler) seeFunction(k store.Key, value []byte, gone bool) {
 	}
 	if !known || old.serving != now.serving {
 		r.addRoutes(k)
+		r.repairs.add(k) // it may have been deleted just before
 	}
 }
 
@@ -131,6 +132,7 @@ func (r *Reconciler) seeRevision(k store.Key, value []byte, gone bool) {
 		r.index.dropRevision(rev)
 		fk := functionKey(k.Namespace, rev.Spec.Function)
 		if f, ok := r.index.function(fk); ok && (f.serving == k.Name || f.latest == k.Name) {
+			r.repairs.add(fk)
 			r.functions.add(fk)
 		}
 	} else {
