@@ -174,7 +174,7 @@ func (n *Node) credentials(ctx context.Context, a *server.Authority, front, back
 		return err
 	}
 	n.api, err = server.New(server.Config{
-		Store: n.store, Identity: tokens, Blobs: n.blobs, Records: n.records, Invoke: n.gateway,
+		Store: n.store, Identity: tokens, Blobs: n.blobs, Records: n.records, Invoke: n.gateway, Metrics: n.metrics(),
 		Log: n.cfg.Log, Version: n.cfg.Version, Status: n.status, Doctor: n.doctor,
 	})
 	return err

@@ -11,6 +11,7 @@ import (
 	"log"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -57,6 +58,11 @@ func (r runner) Run(ctx context.Context, t build.Task, out io.Writer) (int, erro
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, t.Timeout)
 		defer cancel()
+	}
+	if t.CacheDir != "" {
+		if err := os.MkdirAll(t.CacheDir, 0o755); err != nil {
+			return -1, api.Errorf(api.CodeDisk, "make the build cache: %w", err)
+		}
 	}
 	return r.engine.RunTask(ctx, process.Task{
 		Dir: t.Dir, Cwd: t.Cwd, Cache: t.CacheDir, Command: t.Command, Env: t.Env, Network: t.Network,

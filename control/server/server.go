@@ -27,6 +27,7 @@ type Config struct {
 	Blobs    blob.Store   // nil: no uploads
 	Records  record.Store // nil: no logs
 	Invoke   Invoker      // nil: no calls through the API
+	Metrics  http.Handler // answers /metrics; nil: 404
 	Log      *slog.Logger // nil: none
 	Version  string       // of hearth
 	// Status and Doctor give what /hearth/v1/status and /hearth/v1/doctor
@@ -42,8 +43,8 @@ type Config struct {
 }
 
 // Invoker calls a function; the gateway is one. The request's method, headers,
-// query and body are the caller's, without credentials; path is the path the
-// function sees.
+// query and body are the caller's, without the API's credentials; path is what
+// the function sees, escaped as in a request line and without the query.
 type Invoker interface {
 	Invoke(w http.ResponseWriter, r *http.Request, namespace, function, path string)
 }
@@ -180,6 +181,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case path == "/healthz", path == "/livez", path == "/readyz":
 		return s.serveHealth(w, r)
+	case path == "/metrics" && s.cfg.Metrics != nil:
+		s.cfg.Metrics.ServeHTTP(w, r)
+		return nil
 	case strings.HasPrefix(path, "/openapi/"):
 		return s.serveOpenAPI(w, r)
 	case strings.HasPrefix(path, "/hearth/v1/"):

@@ -150,12 +150,24 @@ func (c *call) attempt(ctx *deadlineContext) (err error) {
 		c.queued += l.Queued
 		c.counts.queued.Add(uint64(l.Queued))
 	}
+	if c.invoked { // for the owner only: the public learns nothing about revisions
+		h := c.w.Header()
+		h.Set("X-Hearth-Revision", c.rev.obj.Metadata.Name)
+		h.Set("X-Hearth-Start", temperature(c.cold))
+	}
 	left := time.Until(ctx.at)
 	if left <= 0 {
 		return ended(context.DeadlineExceeded)
 	}
 	broken, err = c.forward(l, left)
 	return err
+}
+
+func temperature(cold bool) string {
+	if cold {
+		return "cold"
+	}
+	return "warm"
 }
 
 func ended(err error) error {
