@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -46,7 +45,17 @@ type Host struct {
 // userRange is how many user ids a host has.
 const userRange = 65536
 
-var idRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+// validID is a loop and no regular expression, which every sandbox-init would
+// compile on its way.
+func validID(s string) bool {
+	for i, c := range []byte(s) {
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !letter && (i == 0 || c != '-' && c != '_' && c != '.') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 63
+}
 
 // Open removes what a former process left behind in this state folder, finds
 // out what the host allows, and prepares cgroups and network. Close it.
@@ -197,7 +206,7 @@ func (h *Host) take(c *Config) (uid int, err error) {
 	if c.ID == "" {
 		c.ID = fmt.Sprintf("box-%d", h.count)
 	}
-	if !idRule.MatchString(c.ID) {
+	if !validID(c.ID) {
 		return 0, api.Errorf(api.CodeInvalid, "box name %q: letters, digits, '-', '_' and '.' only, 63 at most", c.ID)
 	}
 	if _, ok := h.boxes[c.ID]; ok {
