@@ -242,7 +242,11 @@ func (n *Node) Close(ctx context.Context) error {
 		wait(drained, &n.front)
 		scaled := n.scaler.Close(drained)
 		n.api.Close()
-		n.apiHTTP.Shutdown(drained)
+		// Requests to the API are short; idle HTTP/2 connections would hold
+		// Shutdown for a second after its last frame.
+		brief, cancelBrief := context.WithTimeout(drained, 300*time.Millisecond)
+		n.apiHTTP.Shutdown(brief)
+		cancelBrief()
 		n.apiHTTP.Close()
 		n.halt()
 		n.running.Wait()
