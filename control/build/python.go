@@ -17,8 +17,8 @@ import (
 // into; the python loader puts it on sys.path.
 const PythonPackages = ".hearth/python"
 
-// pythonCheck compiles every file named on stdin-less argv and prints what does
-// not compile as JSON.
+// pythonCheck compiles every file below its folder and prints, as JSON, what does
+// not compile.
 //
 //go:embed check.py
 var pythonCheck string

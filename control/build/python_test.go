@@ -54,6 +54,29 @@ func TestPip(t *testing.T) {
 	}
 }
 
+// ownBackend builds a wheel with nothing but the standard library, so that a
+// folder can be installed without an index.
+const ownBackend = `
+import zipfile
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    name = "mine-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(folder + "/" + name, "w") as z:
+        z.write("mine.py")
+        z.writestr("mine-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+        z.writestr("mine-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        z.writestr("mine-1.0.dist-info/RECORD", "")
+    return name
+`
+
+func TestPipFromFolder(t *testing.T) {
+	b, blobs := newBuilder(t, nil)
+	r := files("python", "main.py", "import mine\n", "requirements.txt", "./mine\n", "mine/mine.py", "answer = 1\n", "mine/backend.py", ownBackend,
+		"mine/pyproject.toml", "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n[project]\nname = \"mine\"\nversion = \"1.0\"\n")
+	if got := entries(t, blobs, mustBuild(t, b, r).Artifact); got[PythonPackages+"/mine.py"] != "answer = 1\n" {
+		t.Errorf("not installed: %d entries", len(got))
+	}
+}
+
 func TestPipFails(t *testing.T) {
 	b, _ := newBuilder(t, nil)
 	r := files("python", "main.py", "x = 1\n", "requirements.txt", "./absent\n")
