@@ -418,3 +418,27 @@ func TestNodeFrameworks(t *testing.T) {
 		t.Errorf("%q", body)
 	}
 }
+
+// TestNodeResponses: the light Response is a Response.
+func TestNodeResponses(t *testing.T) {
+	_, k := loaded(t, "node", "shapes.responses", 4)
+	for _, tt := range []struct {
+		target string
+		status int
+		header header
+		body   string
+	}{
+		{"/", 200, header{"content-type", "application/json"}, `[true,"text",true,"b",{"a":1},true,"TypeError",false,"undefined","text/plain;charset=UTF-8"]`},
+		{"/json", 201, header{"content-type", "application/json"}, `{"a":1}`},
+		{"/looked", 202, header{"x-b", "c"}, "seen"},
+		{"/bytes", 200, header{}, "hi"},
+		{"/empty", 204, header{}, ""},
+		{"/redirect", 307, header{"location", "http://x.test/"}, ""},
+		{"/stream", 200, header{}, "blob"},
+	} {
+		c, body := k.do(t, request{target: tt.target})
+		if c.status != tt.status || body != tt.body || tt.header[0] != "" && c.header(tt.header[0]) != tt.header[1] {
+			t.Errorf("%s: %d %v %s", tt.target, c.status, c.headers, body)
+		}
+	}
+}

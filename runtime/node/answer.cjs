@@ -3,6 +3,7 @@
 
 const W = require('./wire.cjs');
 const { typeBlock } = require('./call.cjs');
+const response = require('./response.cjs');
 
 const TEXT = 'text/plain; charset=utf-8', JSON_TYPE = 'application/json', BYTES = 'application/octet-stream';
 const TEXT_BLOCK = typeBlock(TEXT), JSON_BLOCK = typeBlock(JSON_TYPE), BYTES_BLOCK = typeBlock(BYTES), NO_BLOCK = typeBlock('');
@@ -166,6 +167,13 @@ async function pipe(call, status, headers, it, type, trailers) {
 
 // fetched sends a Response object.
 function fetched(call, r) {
+  const l = response.light(r);
+  if (l !== undefined) {
+    const headers = list(l.headers);
+    if (l.type !== '' && !hasType(headers)) headers.push('content-type', l.type);
+    return call.respond(l.status, W.writeBlock(headers), l.body, true);
+  }
+  r = response.real(r);
   const headers = list(r.headers);
   if (r.bodyUsed) throw new TypeError('the Response was returned after its body was read');
   if (r.body === null) return call.respond(r.status, W.writeBlock(headers), undefined, true);

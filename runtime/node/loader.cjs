@@ -13,6 +13,7 @@ const { runner } = require('./styles.cjs');
 const { upgrade } = require('./http.cjs');
 const { isPromise } = require('util').types;
 const logs = require('./logs.cjs');
+const response = require('./response.cjs');
 
 const listenFd = Number(process.env.HEARTH_LISTEN_FD || 3);
 delete process.env.HEARTH_LISTEN_FD;
@@ -181,6 +182,7 @@ function hide() {
 
 warmUp().then(() => {
   logs.install();
+  response.install();
   hide();
   process.on('uncaughtException', (err) => stray(err, true));
   process.on('unhandledRejection', (err) => stray(err, false));

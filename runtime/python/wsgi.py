@@ -96,8 +96,8 @@ def call(call, app, threaded):
 
     body = app(environ_of(call, threaded), start_response)
     try:
-        if isinstance(body, (list, tuple)) and len(body) == 1 and not call.started:
-            rest = begin(body[0], True)
+        if isinstance(body, (list, tuple)) and not call.started:
+            rest = begin(b"".join(body), True)
             if rest:
                 call.write(rest, end=True)
             return

@@ -44,3 +44,27 @@ exports.next = (req, res, next) => {
   else if (req.url === '/length') res.end(`${req.headers['content-length']} ${req.socket.readable} ${process.env.NODE_ENV}`);
   else next();
 };
+exports.responses = {
+  async fetch(request) {
+    const made = new Response('text', { headers: { 'x-a': 'b' } });
+    const json = Response.json({ a: 1 }, { status: 201 });
+    const looked = new Response('seen', { status: 202 });
+    looked.headers.set('x-b', 'c');
+    let refused = '';
+    try {
+      new Response('x', { status: 204 });
+    } catch (err) {
+      refused = err.name;
+    }
+    switch (request.path) {
+      case '/json': return json;
+      case '/looked': return looked;
+      case '/bytes': return new Response(new Uint8Array([104, 105]));
+      case '/empty': return new Response(null, { status: 204 });
+      case '/redirect': return Response.redirect('http://x.test/', 307);
+      case '/stream': return new Response(new Blob(['blob']).stream());
+    }
+    return Response.json([made instanceof Response, await made.text(), made.bodyUsed, made.headers.get('x-a'), await json.clone().json(),
+      looked.ok, refused, Object.keys(globalThis).includes('Response'), typeof Response.light, new Response('a').headers.get('content-type')]);
+  },
+};
