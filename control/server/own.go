@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -67,18 +68,31 @@ func (s *Server) putBlob(w http.ResponseWriter, r *http.Request) error {
 	if r.ContentLength > s.cfg.BlobLimit {
 		return tooLarge
 	}
-	info, err := s.cfg.Blobs.Put(r.Context(), http.MaxBytesReader(w, r.Body, s.cfg.BlobLimit))
+	upload := &steady{r: http.MaxBytesReader(w, r.Body, s.cfg.BlobLimit), rc: http.NewResponseController(w)}
+	info, err := s.cfg.Blobs.Put(r.Context(), upload)
 	var limit *http.MaxBytesError
 	switch {
 	case errors.As(err, &limit):
 		return tooLarge
-	case errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, os.ErrDeadlineExceeded):
 		return badRequest("send it again", "the upload ended too early")
 	case err != nil:
 		return err
 	}
+	_ = upload.rc.SetReadDeadline(time.Time{})
 	answer(w, http.StatusCreated, object{"digest": string(info.Digest), "size": info.Size})
 	return nil
+}
+
+// steady reads an upload that may take long but must not stand still.
+type steady struct {
+	r  io.Reader
+	rc *http.ResponseController
+}
+
+func (s *steady) Read(p []byte) (int, error) {
+	_ = s.rc.SetReadDeadline(time.Now().Add(readWait)) // where the connection has deadlines
+	return s.r.Read(p)
 }
 
 // getBlob sends a blob that an object the caller may read refers to.
@@ -274,9 +288,33 @@ func (s *Server) serveInvoke(w http.ResponseWriter, r *http.Request, t target) e
 	if err := s.allow(r.Context(), identity.Action{Verb: "invoke", Resource: api.Functions, Subresource: "invoke", Namespace: t.namespace, Name: t.name}); err != nil {
 		return err
 	}
+	path, ok := invokedPath(r)
+	if !ok {
+		return badRequest("write the names as they are", "the names in the path must not be escaped")
+	}
 	r = r.Clone(r.Context())
 	r.Header.Del("Authorization")
 	r.Header.Set("X-Request-Id", requestID(r))
-	s.cfg.Invoke.Invoke(w, r, t.namespace, t.name, t.rest)
+	s.cfg.Invoke.Invoke(w, r, t.namespace, t.name, path)
 	return nil
+}
+
+// invokedPath is the part of the request's path behind …/functions/NAME/invoke,
+// still escaped: it goes into a request line again. False means that the part
+// before hides a slash, so that it does not name what was authorised.
+func invokedPath(r *http.Request) (string, bool) {
+	// "", apis, GROUP, VERSION, namespaces, NAMESPACE, functions, NAME, invoke, rest
+	parts := strings.SplitN(r.URL.EscapedPath(), "/", 10)
+	if len(parts) < 9 || parts[8] != "invoke" {
+		return "", false
+	}
+	for _, p := range parts[:9] {
+		if strings.Contains(p, "%") {
+			return "", false
+		}
+	}
+	if len(parts) == 9 {
+		return "/", true
+	}
+	return "/" + parts[9], true
 }

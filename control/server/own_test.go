@@ -141,11 +141,13 @@ func TestInvoke(t *testing.T) {
 	if code != 418 || text != `PUT /a/b/ ?q=1 body auth="" id="mine-1"` || h.Get("X-Function") != "default/hello" {
 		t.Errorf("%d %s", code, text)
 	}
-	for path, want := range map[string]string{"/invoke": "GET / ", "/invoke/": "GET / ", "/invoke/x": "GET /x ", "/invoke/invoke/status": "GET /invoke/status "} {
+	for path, want := range map[string]string{"/invoke": "GET / ", "/invoke/": "GET / ", "/invoke/x": "GET /x ", "/invoke/invoke/status": "GET /invoke/status ", "/invoke//": "GET // ", "/invoke/a%2Fb%0D%0AX:%20y": "GET /a%2Fb%0D%0AX:%20y "} {
 		if _, text, _ := w.raw("GET", fnPath+"/hello"+path, nil, nil); !strings.HasPrefix(text, want) {
 			t.Errorf("%s: %s", path, text)
 		}
 	}
+	w.want(400, "GET", fnPath+"/hello%2Finvoke/invoke/x", "", nil)
+	w.want(404, "GET", fnPath+"/a%2Fb/invoke", "", nil)
 	w.as(t, "viewer").want(403, "POST", fnPath+"/hello/invoke", "", "x")
 	w.want(404, "POST", cmPath+"/hello/invoke", "", "x")
 }

@@ -15,7 +15,6 @@ type target struct {
 	namespace string // empty: all, or a kind without namespace
 	name      string // empty: the collection
 	sub       string // status, invoke
-	rest      string // path behind invoke
 }
 
 func (t target) key() store.Key {
@@ -60,10 +59,7 @@ func (s *Server) parseTarget(group, version, path string) (target, error) {
 		switch {
 		case t.sub == "status" && k.Status && len(segs) == 3:
 		case t.sub == "invoke" && k.Resource() == api.Functions:
-			t.rest = "/" + strings.Join(segs[3:], "/")
-			if strings.HasSuffix(path, "/") && t.rest != "/" {
-				t.rest += "/"
-			}
+			// What follows is the function's path; see invokedPath.
 		default:
 			return t, api.Errorf(api.CodeNotFound, "%s have no subresource %q", k.Plural, strings.Join(segs[2:], "/"))
 		}
