@@ -110,7 +110,7 @@ class Conn:
         try:
             with self.server.lock:
                 self.feed(data)
-        except (Malformed, struct.error, ValueError, KeyError, TypeError, AttributeError):
+        except (Malformed, struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             # What cannot be read as the protocol says: all of it is malformed.
             self.close()
 
