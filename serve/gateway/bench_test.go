@@ -18,6 +18,7 @@ import (
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/engine"
 	"github.com/hearth-run/hearth/driver/memory"
+	"github.com/hearth-run/hearth/runtime"
 	"github.com/hearth-run/hearth/runtime/frame"
 	"github.com/hearth-run/hearth/serve/gateway"
 )
@@ -82,6 +83,51 @@ func benchWorld(b *testing.B) *world {
 	return w
 }
 
+// node starts the real loader with a function, and the same code behind Node's
+// own HTTP server.
+func node(b *testing.B) (socket, direct string) {
+	b.Helper()
+	loader, _ := runtime.ByName("node")
+	found := runtime.Find("node")
+	if found.Err != nil {
+		b.Skip(found.Err)
+	}
+	dir := b.TempDir()
+	if err := os.CopyFS(dir+"/l", runtime.Files()); err != nil {
+		b.Fatal(err)
+	}
+	os.WriteFile(dir+"/main.js", []byte("exports.hello = async (event, context) => ({body: 'hello, world\\n', headers: {'content-type': 'text/plain'}, statusCode: 200});\n"), 0o644)
+	os.WriteFile(dir+"/http.js", []byte("require('http').createServer((q, r) => { r.setHeader('content-type', 'text/plain'); r.end('hello, world\\n'); }).listen({fd: 3});\n"), 0o644)
+	start := func(network, address string, args ...string) string {
+		l, err := net.Listen(network, address)
+		if err != nil {
+			b.Fatal(err)
+		}
+		f, _ := l.(interface{ File() (*os.File, error) }).File()
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Env = append(os.Environ(), "HEARTH_LISTEN_FD=3")
+		cmd.ExtraFiles, cmd.Stderr = []*os.File{f}, os.Stderr
+		if err := cmd.Start(); err != nil {
+			b.Fatal(err)
+		}
+		f.Close()
+		b.Cleanup(func() { cmd.Process.Kill(); cmd.Wait(); l.Close() })
+		return l.Addr().String()
+	}
+	direct = start("tcp", "127.0.0.1:0", "node", dir+"/http.js")
+	socket = start("unix", dir+"/s", loader.Command(found, dir+"/l")...)
+	nc, err := net.Dial("unix", socket)
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := frame.NewClient(nc, frame.Options{Role: frame.RoleControl})
+	b.Cleanup(func() { c.Close() })
+	if _, err := c.Load(b.Context(), frame.Load{Code: dir, Handler: "main.hello", Concurrency: 1000, TimeoutMS: 60000}); err != nil {
+		b.Fatal(err, api.AsError(err).Detail)
+	}
+	return socket, direct
+}
+
 // discard is a ResponseWriter without a connection.
 type discard struct{ h http.Header }
 
@@ -126,6 +172,11 @@ func BenchmarkCall(b *testing.B) {
 // BenchmarkAgainstNginx prints requests per second as shares of nginx's, which
 // passes on to the same program over TCP. It needs nginx and wrk.
 func BenchmarkAgainstNginx(b *testing.B) {
+	b.Run("go", func(b *testing.B) { againstNginx(b, false) })
+	b.Run("node", func(b *testing.B) { againstNginx(b, true) })
+}
+
+func againstNginx(b *testing.B, js bool) {
 	wrk, err := exec.LookPath("wrk")
 	nginx, err2 := exec.LookPath("nginx")
 	if err != nil || err2 != nil {
@@ -140,7 +191,15 @@ func BenchmarkAgainstNginx(b *testing.B) {
 	ended := make(chan struct{})
 	go func() { defer close(ended); w.g.Serve(ctx, l, nil) }()
 	b.Cleanup(func() { cancel(); <-ended })
-	direct := spawn(b, api.ProtocolHTTP, "tcp", "127.0.0.1:0")
+	var direct string
+	if js {
+		in := &instance{id: "node", protocol: api.ProtocolHearth, done: make(chan struct{})}
+		b.Cleanup(func() { close(in.done) })
+		in.socket, direct = node(b)
+		w.waker.by["framed-1"] = always(in)
+	} else {
+		direct = spawn(b, api.ProtocolHTTP, "tcp", "127.0.0.1:0")
+	}
 	free, _ := net.Listen("tcp", "127.0.0.1:0")
 	front := free.Addr().String()
 	free.Close()
@@ -182,6 +241,9 @@ server { listen %[3]s; keepalive_requests 100000000; location / { proxy_pass htt
 		return v
 	}
 	paths := []struct{ name, addr, host string }{{"nginx", front, "x"}, {"framed", l.Addr().String(), "framed.localhost"}, {"http", l.Addr().String(), "http.localhost"}, {"direct", direct, "x"}}
+	if js {
+		paths = slices.Delete(paths, 2, 3)
+	}
 	for _, conns := range []int{1, 16, 128} {
 		all := map[string][]float64{}
 		for range 3 { // interleaved
