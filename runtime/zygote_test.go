@@ -68,6 +68,13 @@ func (z *zygote) fork(t testing.TB, plan string, names []string, more ...*os.Fil
 	if err := json.Unmarshal(z.control.expect(t, tForked).payload, &answer); err != nil || answer.ID != id {
 		t.Fatalf("%+v, %v", answer, err)
 	}
+	if answer.PID > 0 {
+		// Without a sandbox nothing ends a child with its zygote. The handle is
+		// taken now, so that a number used again later is not meant.
+		if p, err := os.FindProcess(answer.PID); err == nil {
+			t.Cleanup(func() { p.Kill() })
+		}
+	}
 	return child{path, answer.PID, answer.Error, r}
 }
 
