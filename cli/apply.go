@@ -173,7 +173,7 @@ func (a *app) applyOne(ctx context.Context, c *client.Client, d manifest.Documen
 	if err != nil && !api.IsCode(err, api.CodeNotFound) {
 		return applied{}, err
 	}
-	body, err := a.body(ctx, c, d, f)
+	body, err := a.body(ctx, c, d, before, f)
 	if err != nil {
 		return applied{}, err
 	}
@@ -192,7 +192,7 @@ func (a *app) applyOne(ctx context.Context, c *client.Client, d manifest.Documen
 	switch {
 	case before.Meta.Name == "":
 		r.what = "created"
-	case before.Meta.ResourceVersion == after.Meta.ResourceVersion, f.dry && sameObject(before.JSON, after.JSON):
+	case sameObject(before.JSON, after.JSON): // its version may move with its status
 		r.what = "unchanged"
 	}
 	return r, nil
@@ -200,7 +200,7 @@ func (a *app) applyOne(ctx context.Context, c *client.Client, d manifest.Documen
 
 // body is what is sent for a document: what the server owns is left out, and a
 // relative source folder is uploaded.
-func (a *app) body(ctx context.Context, c *client.Client, d manifest.Document, f applyFlags) ([]byte, error) {
+func (a *app) body(ctx context.Context, c *client.Client, d manifest.Document, before client.Object, f applyFlags) ([]byte, error) {
 	var m map[string]any
 	dec := json.NewDecoder(strings.NewReader(string(d.JSON)))
 	dec.UseNumber()
@@ -215,13 +215,17 @@ func (a *app) body(ctx context.Context, c *client.Client, d manifest.Document, f
 	if f.ifRevision != "" {
 		meta["resourceVersion"] = f.ifRevision
 	}
+	set := before.Meta.Labels[labelSet] // stays without --prune, too
 	if f.prune {
+		set = f.set
+	}
+	if set != "" {
 		labels, ok := meta["labels"].(map[string]any)
 		if !ok {
 			labels = map[string]any{}
 			meta["labels"] = labels
 		}
-		labels[labelSet] = f.set
+		labels[labelSet] = set
 	}
 	if spec, ok := m["spec"].(map[string]any); ok && d.Kind.Kind == "Function" {
 		source, _ := spec["source"].(map[string]any)

@@ -111,8 +111,8 @@ func verdict(p painter, o client.Object, s common) string {
 	}
 	if r := s.Status.LatestReadyRevision; r != "" {
 		line += "   " + revisionText(r) + " serves"
-		if l := s.Status.LatestRevision; l != "" && l != r {
-			line += ", " + revisionText(l) + " does not"
+		if u, ok := s.Status.Conditions.Get(api.ConditionUpdated); ok && u.Status == api.False {
+			line += "; the newest change does not: " + first(u.Message)
 		}
 	}
 	if g := s.Status.ObservedGeneration; g != 0 && g < o.Meta.Generation {

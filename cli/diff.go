@@ -118,7 +118,7 @@ func (a *app) diffOne(ctx context.Context, c *client.Client, d manifest.Document
 	if err != nil && !missing {
 		return out, false, err
 	}
-	body, err := a.body(ctx, c, d, f)
+	body, err := a.body(ctx, c, d, before, f)
 	if err != nil {
 		return out, false, err
 	}

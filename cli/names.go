@@ -119,7 +119,10 @@ func (a *app) notFound(ctx context.Context, c *client.Client, t target, k api.Ki
 	if k.Namespaced {
 		in = " in tenant " + c.Namespace()
 	}
-	e := api.Errorf(api.CodeNotFound, "%s%s%s", strings.TrimSpace(what+" "+name), in, t.where()).WithHint("hearth get %s lists what there is", k.Plural)
+	if !strings.Contains(what, name) {
+		what += " " + name
+	}
+	e := api.Errorf(api.CodeNotFound, "%s%s%s", what, in, t.where()).WithHint("hearth get %s lists what there is", k.Plural)
 	names := a.names(ctx, c, k)
 	if n := api.Nearest(name, names); n != "" {
 		if k.Kind == "Revision" {

@@ -50,7 +50,7 @@ type app struct {
 func Run(ctx context.Context, args []string, s Streams, e Env) int {
 	a := &app{Streams: s, env: e, paint: painter{on: colour(s.ErrTerminal, e.Vars)}}
 	root := a.root()
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // nil would mean the process's own
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -43,13 +42,12 @@ type Running struct {
 	CA         []byte // PEM certificate to trust for APIURL
 	Kubeconfig string // file
 	State      string // folder
-	Engine     string // a few words: "process: user, files, cgroup"
+	Engine     string // its name: process
 	Findings   []engine.Finding
 	Ready      time.Duration // from Start to ready
 
-	Done  <-chan struct{}             // closed when it stopped by itself
-	Err   func() error                // why; valid once Done is closed
-	Close func(context.Context) error // drains and stops everything
+	Failed <-chan error                // gets the error of a part that ended by itself
+	Close  func(context.Context) error // drains and stops everything
 }
 
 type upFlags struct {
@@ -173,7 +171,7 @@ func (a *app) banner(r *Running) string {
 		state = "./" + filepath.Clean(state)
 	}
 	line("State", state, "kept between runs; hearth reset forgets it")
-	engine, note, _ := strings.Cut(r.Engine, ": ")
+	note := "every check of the sandbox passed"
 	var missing []string
 	for _, f := range r.Findings {
 		if !f.OK {
@@ -181,9 +179,9 @@ func (a *app) banner(r *Running) string {
 		}
 	}
 	if len(missing) > 0 {
-		note = strings.TrimPrefix(note+"; no "+strings.Join(missing[:min(3, len(missing))], ", ")+" here: hearth doctor", "; ")
+		note = "not here: " + strings.Join(missing[:min(3, len(missing))], ", ") + "; hearth doctor"
 	}
-	line("Engine", engine, note)
+	line("Engine", r.Engine, note)
 	return b.String()
 }
 
@@ -239,13 +237,8 @@ func (u *up) run(ctx context.Context, paths []string) (err error) {
 	select {
 	case <-ctx.Done():
 		return nil // Ctrl-C and q are how it is meant to end
-	case <-u.r.Done:
-		if u.r.Err != nil {
-			if err := u.r.Err(); err != nil && !errors.Is(err, context.Canceled) {
-				return err
-			}
-		}
-		return api.Errorf(api.CodeInternal, "the server stopped by itself").WithHint("hearth up --verbose shows its log")
+	case err := <-u.r.Failed:
+		return api.Errorf(api.CodeInternal, "a part of the server ended: %w", err).WithHint("hearth up --verbose shows its log")
 	}
 }
 

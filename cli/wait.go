@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -10,50 +9,61 @@ import (
 	"github.com/hearth-run/hearth/client"
 )
 
+// grace is how long a no of an object that follows others, such as a route,
+// is not believed: what it points at may be on its way.
+const grace = 3 * time.Second
+
 // waitReady follows o until its status is about its newest spec and says yes or
 // no. The object is returned as it was last seen, also with an error.
 func (a *app) waitReady(ctx context.Context, c *client.Client, o client.Object, p *progress, limit time.Duration) (client.Object, error) {
-	wctx, cancel := context.WithTimeout(ctx, limit)
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	generation := o.Meta.Generation
-	last := o
-	for wctx.Err() == nil {
-		fresh, err := c.Get(wctx, o.Kind, o.Meta.Name)
+	began, last := time.Now(), o
+	for limited.Err() == nil {
+		fresh, err := c.Get(limited, o.Kind, o.Meta.Name)
 		if err != nil {
-			if wctx.Err() != nil {
+			if limited.Err() != nil {
 				break
 			}
 			return last, err
 		}
 		last = fresh
-		done, waits, err := settled(fresh, generation)
-		if done {
+		done, waits, err := settled(fresh, o.Meta.Generation)
+		if done && (err == nil || o.Kind.Kind == "Function" || time.Since(began) >= grace) {
 			return fresh, err
 		}
 		p.now(waits)
-		for e, err := range c.Watch(wctx, o.Kind, client.ListOptions{Fields: "metadata.name=" + o.Meta.Name}, fresh.Meta.ResourceVersion) {
-			if api.IsCode(err, api.CodeGone) {
-				break // read it again
-			}
-			if err != nil {
-				return last, err
-			}
-			if e.Type == client.Deleted {
-				return last, api.Errorf(api.CodeNotFound, "%s was deleted while it was waited for", ref(o))
-			}
-			last = e.Object
-			done, waits, err := settled(e.Object, generation)
-			if done {
-				return e.Object, err
-			}
-			p.now(waits)
+		if err := a.nextChange(limited, c, fresh, done, began); err != nil {
+			return last, err
 		}
 	}
 	if ctx.Err() != nil {
 		return last, &api.Error{Code: api.CodeCanceled, Message: "interrupted; " + ref(o) + " is applied and goes on becoming ready", Hint: "hearth describe " + ref(o) + " says how far it is"}
 	}
-	_, waits, _ := settled(last, generation)
+	_, waits, _ := settled(last, o.Meta.Generation)
 	return last, api.Errorf(api.CodeNotReady, "%s is not ready after %s: %s", ref(o), short(limit), waits).WithHint("hearth describe %s says what it waits for", ref(o))
+}
+
+// nextChange returns when o has changed, or it is time to look again: ctx has
+// ended, or with doubted set the grace is over.
+func (a *app) nextChange(ctx context.Context, c *client.Client, o client.Object, doubted bool, began time.Time) error {
+	if doubted {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, began.Add(grace))
+		defer cancel()
+	}
+	for e, err := range c.Watch(ctx, o.Kind, client.ListOptions{Fields: "metadata.name=" + o.Meta.Name}, o.Meta.ResourceVersion) {
+		switch {
+		case api.IsCode(err, api.CodeGone):
+			return nil
+		case err != nil:
+			return err
+		case e.Type == client.Deleted:
+			return api.Errorf(api.CodeNotFound, "%s was deleted while it was waited for", ref(o))
+		}
+		return nil
+	}
+	return nil
 }
 
 // settled reports whether o's status is final for the spec of that generation,
@@ -68,37 +78,26 @@ func settled(o client.Object, generation int64) (done bool, waits string, failur
 		return false, "the server to look at " + name, nil
 	}
 	ready, _ := s.Status.Conditions.Get(api.ConditionReady)
-	built, hasBuilt := s.Status.Conditions.Get(api.ConditionBuilt)
-	// While a build fails the last good revision keeps serving: Ready stays
-	// True, and the verdict about this spec is Built's.
-	if hasBuilt && built.Status == api.False && !inProgress(built.Reason) {
+	built, _ := s.Status.Conditions.Get(api.ConditionBuilt)
+	// While the newest spec fails the last good revision keeps serving: Ready
+	// stays True, and the verdict about this spec is Updated's.
+	verdict, isFunction := s.Status.Conditions.Get(api.ConditionUpdated)
+	if !isFunction {
+		verdict = ready
+	}
+	switch {
+	case built.Status == api.False:
 		return true, "", conditionError(o, s, built)
-	}
-	if hasBuilt && built.Status == api.Unknown {
-		return false, waiting("building "+name, built), nil
-	}
-	if s.Status.LatestRevision != s.Status.LatestReadyRevision && ready.Status == api.True {
-		return false, waiting("starting "+revisionText(s.Status.LatestRevision), ready), nil
-	}
-	switch ready.Status {
-	case api.True:
+	case verdict.Status == api.False:
+		return true, "", conditionError(o, s, verdict)
+	case verdict.Status == api.True && ready.Status == api.True:
 		return true, "", nil
-	case api.False:
-		if !inProgress(ready.Reason) {
-			return true, "", conditionError(o, s, ready)
-		}
+	case built.Status == api.Unknown:
+		return false, waiting("building "+name, built), nil
+	case isFunction:
+		return false, waiting("starting "+name, verdict), nil
 	}
 	return false, waiting(name+" to be ready", ready), nil
-}
-
-// inProgress reports whether a condition that is not True may still become so
-// by itself.
-func inProgress(reason string) bool {
-	switch reason {
-	case "Building", "Pending", "Progressing", "Starting", "Waiting", "Deploying":
-		return true
-	}
-	return false
 }
 
 func waiting(what string, c api.Condition) string {
@@ -140,6 +139,3 @@ func conditionError(o client.Object, s common, c api.Condition) error {
 	}
 	return e
 }
-
-// isInterrupt reports whether err means that the user had enough.
-func isInterrupt(err error) bool { return errors.Is(err, context.Canceled) }

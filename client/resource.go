@@ -5,11 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"iter"
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/hearth-run/hearth/api"
 )
@@ -186,21 +186,35 @@ type Event struct {
 // error. api.CodeGone means: list again and watch from there.
 func (c *Client) Watch(ctx context.Context, k api.Kind, o ListOptions, revision string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		for ctx.Err() == nil {
+		for tries := 0; ctx.Err() == nil; tries++ {
 			progressed, err := c.watchOnce(ctx, k, o, &revision, yield)
 			if errors.Is(err, errStop) || ctx.Err() != nil {
 				return
 			}
-			if err == nil && progressed {
-				continue // the server ended it in good order
+			if progressed {
+				tries = 0
+			}
+			if err == nil && tries < 5 { // the connection ended: go on from there
+				select {
+				case <-ctx.Done():
+				case <-time.After(time.Duration(tries) * 200 * time.Millisecond):
+				}
+				continue
 			}
 			if err == nil {
-				err = api.Errorf(api.CodeUnreachable, "cannot follow %s: the server closed the watch", k.Plural)
+				err = api.Errorf(api.CodeUnreachable, "cannot follow %s: the server closes every watch", k.Plural)
 			}
 			yield(Event{}, err)
 			return
 		}
 	}
+}
+
+// malformed reports whether err is about what was read, not about reading.
+func malformed(err error) bool {
+	var syntax *json.SyntaxError
+	var typed *json.UnmarshalTypeError
+	return errors.As(err, &syntax) || errors.As(err, &typed)
 }
 
 var errStop = errors.New("the consumer stopped")
@@ -227,10 +241,10 @@ func (c *Client) watchOnce(ctx context.Context, k api.Kind, o ListOptions, revis
 			Object json.RawMessage `json:"object"`
 		}
 		switch err := dec.Decode(&e); {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return progressed, nil
+		case err != nil && malformed(err):
+			return progressed, api.Errorf(api.CodeInternal, "the watch of %s yields something that is no JSON: %w", k.Plural, err)
 		case err != nil:
-			return progressed, c.unreachable(ctx, err)
+			return progressed, nil // closed, or broken on the way
 		}
 		if e.Type == "ERROR" {
 			var s struct{ Code int }
