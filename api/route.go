@@ -10,8 +10,9 @@ type Route struct {
 
 // RouteSpec is what its author wants. Precedence: a host before none, an exact
 // host before a wildcard, literal segments before variables, an exact path
-// before a prefix, the longer prefix first; of two equal ones the older wins and
-// the other gets the condition Admitted=False.
+// before a prefix, the longer prefix first, one that names methods before one
+// that does not; of two equal ones the older wins and the other gets the
+// condition Admitted=False.
 type RouteSpec struct {
 	Host       string        `json:"host,omitempty" doc:"Host name, *.example.com for one more label in front, or empty for any host."`
 	Path       string        `json:"path,omitempty" doc:"Exact path; {name} stands for one segment, {name...} at the end for the rest."`

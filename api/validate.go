@@ -311,7 +311,9 @@ func checkPattern(p string) string {
 		if seen[name] {
 			return fmt.Sprintf("variable %q is used twice", name)
 		}
-		seen[name] = true
+		if seen[name] = true; len(seen) > 16 {
+			return fmt.Sprintf("%q has more than 16 variables", p)
+		}
 	}
 	return ""
 }

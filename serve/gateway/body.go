@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"sync/atomic"
+	"time"
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/runtime/frame"
@@ -67,7 +69,12 @@ func (c *call) read() error {
 	if cap(c.small) < int(n) {
 		c.small = make([]byte, smallBody)
 	}
-	if _, err := io.ReadFull(&c.body, c.small[:n]); err != nil {
+	// A client that sends slowly holds no instance: it has not been asked for.
+	rc := http.NewResponseController(c.w)
+	rc.SetReadDeadline(c.start.Add(c.timeout))
+	_, err := io.ReadFull(&c.body, c.small[:n])
+	rc.SetReadDeadline(time.Time{})
+	if err != nil {
 		return bodyError(err)
 	}
 	return nil
@@ -77,6 +84,9 @@ func bodyError(err error) error {
 	var e *api.Error
 	if errors.As(err, &e) {
 		return e
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return &api.Error{Code: api.CodeTimeout, Message: "the request's body did not come in time", Cause: err}
 	}
 	return &api.Error{Code: api.CodeCanceled, Message: "the request's body ended early", Cause: err}
 }

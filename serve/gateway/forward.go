@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -117,7 +118,7 @@ func (c *call) forward(l engine.Lease, left time.Duration) (broken bool, err err
 		}
 		r, err := k.http.Do(ctx, &c.hrq)
 		if err != nil {
-			return gone(l, err), err
+			return c.unfit(nil, err), err
 		}
 		if r.Status == http.StatusSwitchingProtocols {
 			return false, c.splice(r)
@@ -126,12 +127,12 @@ func (c *call) forward(l engine.Lease, left time.Duration) (broken bool, err err
 	} else {
 		client, err := k.client(ctx)
 		if err != nil {
-			return gone(l, err), err
+			return c.unfit(nil, err), err
 		}
 		c.framed(upgrade, left)
 		r, err := client.Do(ctx, &c.frq)
 		if err != nil {
-			return gone(l, err) || timedOut(err), err
+			return c.unfit(client, err), err
 		}
 		if r.Status == http.StatusSwitchingProtocols {
 			return false, c.tunnel(r)
@@ -140,7 +141,7 @@ func (c *call) forward(l engine.Lease, left time.Duration) (broken bool, err err
 	}
 	err = c.pass(a)
 	a.Close()
-	return err != nil && gone(l, err), err
+	return c.unfit(nil, err), err
 }
 
 // framed fills in the request for an instance of the loader protocol.
@@ -185,13 +186,27 @@ func (c *call) inform(status int, f frame.Fields) {
 	clear(h)
 }
 
-// gone reports whether an instance is unfit after err. An instance that is
-// plainly ending is not stopped a second time by saying so.
-func gone(_ engine.Lease, err error) bool {
-	return api.IsCode(err, api.CodeInstanceLost) && !errors.Is(err, frame.ErrCallFailed)
+// unfit reports whether an instance can take no other call after err: it was
+// lost, or it goes on with a call whose time is over. One that answers a single
+// call at a time is then busy for ever; of one that answers many, client tells
+// whether it still listens.
+func (c *call) unfit(client *frame.Client, err error) bool {
+	switch {
+	case err == nil, errors.Is(err, frame.ErrCallFailed):
+		return false
+	case api.IsCode(err, api.CodeInstanceLost):
+		return true
+	case !api.IsCode(err, api.CodeTimeout):
+		return false
+	case c.rev.obj.Spec.Concurrency <= 1:
+		return true
+	case client == nil:
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), time.Second)
+	defer cancel()
+	return client.Ping(ctx) != nil
 }
-
-func timedOut(err error) bool { return api.IsCode(err, api.CodeTimeout) }
 
 // pass copies an answer to the client.
 func (c *call) pass(a answer) error {

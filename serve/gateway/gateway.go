@@ -54,6 +54,10 @@ func (g *Gateway) Close() error {
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := g.begin(w, r)
 	defer g.end(c)
+	if r.Method == http.MethodConnect {
+		c.failWith(http.StatusNotImplemented, &api.Error{Code: api.CodeUnsupported, Message: "this is no forward proxy", Hint: "send the request to a function or route"})
+		return
+	}
 	uri := r.RequestURI
 	if uri == "" || uri[0] != '/' {
 		uri = r.URL.RequestURI()

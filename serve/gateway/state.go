@@ -49,6 +49,7 @@ type state struct {
 	functions map[string]*function
 	revisions map[string]*revisionRef
 	entries   map[string][]*table.Entry[*target] // in routes, by route or function
+	deleted   int                                // records since places were swept
 }
 
 func newState(domain string) *state {
@@ -106,6 +107,9 @@ func (s *state) put(r store.Record) error {
 func (s *state) del(k store.Key) {
 	name := k.Namespace + "/" + k.Name
 	delete(s.revs, k)
+	if s.deleted++; s.deleted > len(s.revs)+1000 {
+		defer s.sweep()
+	}
 	switch k.Resource {
 	case api.Functions:
 		f := s.functions[name]
@@ -123,6 +127,35 @@ func (s *state) del(k store.Key) {
 		}
 	case api.Routes:
 		s.withdraw(name)
+	}
+}
+
+// sweep forgets places of what is gone and nothing leads to.
+func (s *state) sweep() {
+	s.deleted = 0
+	functions, revisions := map[*function]bool{}, map[*revisionRef]bool{}
+	for _, es := range s.entries {
+		for _, e := range es {
+			for _, c := range e.Value.choices {
+				functions[c.function], revisions[c.revision] = true, true
+			}
+		}
+	}
+	for _, f := range s.functions {
+		revisions[f.rev.Load()] = true
+	}
+	for k, ref := range s.revisions {
+		r := ref.cur.Load()
+		if r != nil {
+			functions[r.function] = true
+		} else if !revisions[ref] {
+			delete(s.revisions, k)
+		}
+	}
+	for k, f := range s.functions {
+		if !f.exists.Load() && !functions[f] {
+			delete(s.functions, k)
+		}
 	}
 }
 
