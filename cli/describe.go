@@ -65,7 +65,7 @@ func (a *app) runDescribe(ctx context.Context, word string) error {
 	var b strings.Builder
 	paint := a.tablePaint()
 	fmt.Fprintln(&b, verdict(paint, o, s))
-	next := describeConditions(&b, paint, s)
+	next := describeConditions(&b, paint, o.Meta.Name, s)
 	describeBuild(&b, s.Status.Build)
 	if o.Kind.Kind != "Secret" { // whose values are not for screens
 		describeSpec(&b, o)
@@ -128,11 +128,12 @@ func first(text string) string {
 
 // describeConditions lists what is not well, then what is, and returns the hint
 // of the first that is not.
-func describeConditions(b *strings.Builder, p painter, s common) (next string) {
+func describeConditions(b *strings.Builder, p painter, name string, s common) (next string) {
 	if len(s.Status.Conditions) == 0 {
 		return ""
 	}
 	b.WriteString("\nconditions:\n")
+	said := "" // what the one before said, which is not said twice
 	for _, c := range s.Status.Conditions {
 		mark := p.good("✓")
 		switch c.Status {
@@ -142,16 +143,17 @@ func describeConditions(b *strings.Builder, p painter, s common) (next string) {
 			mark = p.warn("…")
 		}
 		line := fmt.Sprintf("  %s %-10s %s", mark, c.Type, c.Reason)
-		if c.Message != "" {
+		if c.Message != "" && c.Message != said {
 			line += "   " + indent(strings.TrimSpace(c.Message), "      ")
 		}
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
-		if c.Hint != "" && c.Status != api.True {
-			fmt.Fprintf(b, "      %s %s\n", p.dim("hint:"), c.Hint)
+		if hint := named(c.Hint, name); hint != "" && c.Status != api.True && c.Message != said {
+			fmt.Fprintf(b, "      %s %s\n", p.dim("hint:"), hint)
 			if next == "" {
-				next = c.Hint
+				next = hint
 			}
 		}
+		said = c.Message
 	}
 	return next
 }

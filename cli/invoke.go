@@ -149,7 +149,7 @@ func (a *app) invokeFailure(ctx context.Context, c *client.Client, t target, nam
 		id = "   request " + r
 	}
 	a.say("%s%s", a.paint.bad(res.Status), id)
-	return e
+	return e.WithHint("%s", named(e.Help(), name))
 }
 
 // call makes the request the flags describe.

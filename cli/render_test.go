@@ -88,7 +88,7 @@ func TestSettled(t *testing.T) {
 	}{
 		{"not seen yet", api.FunctionStatus{ObservedGeneration: 1, Conditions: cond("Ready", "True", "", "")}, false, "the server to look at f", "", ""},
 		{"nothing said yet", api.FunctionStatus{ObservedGeneration: 2}, false, "f to be ready", "", ""},
-		{"building", api.FunctionStatus{ObservedGeneration: 2, Conditions: cond("Built", "Unknown", "Building", "npm install\nx", "Updated", "Unknown", "", "")}, false, "building f: npm install", "", ""},
+		{"building", api.FunctionStatus{ObservedGeneration: 2, Conditions: cond("Built", "Unknown", "Installing", "npm install\nx", "Updated", "Unknown", "", "")}, false, "building f: npm install", "", ""},
 		{"starting", api.FunctionStatus{ObservedGeneration: 2, Conditions: cond("Built", "True", "", "", "Updated", "Unknown", "", "checking")}, false, "starting f: checking", "", ""},
 		{"serving", api.FunctionStatus{ObservedGeneration: 2, Conditions: cond("Built", "True", "", "", "Updated", "True", "", "", "Ready", "True", "", "")}, true, "", "", ""},
 		{"build failed, old one serves", api.FunctionStatus{ObservedGeneration: 2, Build: &api.BuildInfo{Message: "f.js:1:2: no\n 1 │ x\n   │ ^"},

@@ -101,7 +101,7 @@ func settled(o client.Object, generation int64) (done bool, waits string, failur
 }
 
 func waiting(what string, c api.Condition) string {
-	if c.Message != "" && c.Status != api.True {
+	if c.Message != "" && c.Status != api.True && c.Reason != "Building" {
 		return what + ": " + first(c.Message)
 	}
 	return what
@@ -133,9 +133,15 @@ func conditionError(o client.Object, s common, c api.Condition) error {
 	if line == "" {
 		e.Message = o.Meta.Name + ": " + what
 	}
-	e.Detail, e.Hint = strings.TrimRight(rest, "\n"), c.Hint
+	if e.Detail = strings.TrimRight(rest, "\n"); strings.TrimSpace(e.Detail) == line {
+		e.Detail = ""
+	}
+	e.Hint = named(c.Hint, o.Meta.Name)
 	if e.Hint == "" && (code == api.CodeStartFailed || code == api.CodeNotReady) {
 		e.Hint = "hearth describe " + ref(o) + "; hearth logs " + o.Meta.Name
 	}
 	return e
 }
+
+// named puts an object's name into a hint that is the same for all of them.
+func named(hint, name string) string { return strings.ReplaceAll(hint, "NAME", name) }
