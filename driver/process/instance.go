@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,6 +24,7 @@ type instance struct {
 	done     chan struct{}
 	exit     engine.Exit // valid once done is closed
 	stopOnce sync.Once
+	asked    atomic.Bool // Stop was called
 }
 
 var _ engine.Instance = (*instance)(nil)
@@ -55,6 +57,9 @@ func (i *instance) Exit() engine.Exit {
 func (i *instance) watch() {
 	<-i.warm.box.Done()
 	i.exit = i.warm.box.Exit()
+	if unexpected(i.exit, i.asked.Load()) {
+		i.warm.out.last("instance " + i.exit.Reason)
+	}
 	i.warm.clean()
 	if i.onEnd != nil {
 		i.onEnd()
@@ -63,9 +68,24 @@ func (i *instance) watch() {
 	close(i.done)
 }
 
+// unexpected reports whether an end is worth a line in the log: it came by
+// itself, or with more than being asked to stop explains.
+func unexpected(x engine.Exit, asked bool) bool {
+	switch {
+	case x.Reason == "killed": // by us
+		return false
+	case x.OOM || !asked:
+		return true
+	case x.Signal != "":
+		return x.Signal != "SIGTERM"
+	}
+	return x.Code > 0 && x.Code != 128+int(syscall.SIGTERM) && x.Code != 128+int(syscall.SIGINT)
+}
+
 // Stop implements engine.Instance.
 func (i *instance) Stop(ctx context.Context) error {
 	i.stopOnce.Do(func() {
+		i.asked.Store(true)
 		if c := i.warm.control; c != nil {
 			c.Drain()
 		} else {

@@ -106,10 +106,15 @@ func (o *output) line(stream, request string, text []byte) {
 	})
 }
 
-// lastWords is the newest output, for the error of a start that failed. It waits
-// a moment for what the pipes still hold; a child that escaped could keep them
-// open for ever.
-func (o *output) lastWords() string {
+// last adds a line of the engine's own after all that the instance wrote.
+func (o *output) last(text string) {
+	o.drained()
+	o.line("stderr", "", []byte(text))
+}
+
+// drained waits a moment for what the pipes still hold; a child that escaped
+// could keep them open for ever.
+func (o *output) drained() {
 	drained := make(chan struct{})
 	go func() { o.open.Wait(); close(drained) }()
 	t := time.NewTimer(200 * time.Millisecond)
@@ -118,6 +123,11 @@ func (o *output) lastWords() string {
 	case <-drained:
 	case <-t.C:
 	}
+}
+
+// lastWords is the newest output, for the error of a start that failed.
+func (o *output) lastWords() string {
+	o.drained()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return string(bytes.Join(o.tail, []byte("\n")))

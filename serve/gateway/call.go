@@ -160,7 +160,26 @@ func (c *call) attempt(ctx *deadlineContext) (err error) {
 		return ended(context.DeadlineExceeded)
 	}
 	broken, err = c.forward(l, left)
+	if broken && c.invoked && api.IsCode(err, api.CodeInstanceLost) {
+		err = because(err, l.Instance)
+	}
 	return err
+}
+
+// because adds why the instance ended, if that is known in a moment.
+func because(err error, in engine.Instance) error {
+	t := time.NewTimer(500 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-in.Done():
+	case <-t.C:
+		return err
+	}
+	e := *api.AsError(err)
+	if x := in.Exit(); x.Reason != "" {
+		e.Message += ": " + x.Reason
+	}
+	return &e
 }
 
 func temperature(cold bool) string {
