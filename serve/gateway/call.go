@@ -35,8 +35,6 @@ type call struct {
 	timeout time.Duration
 	counts  *counts
 
-	lease    engine.Lease
-	leased   bool
 	cold     bool
 	queued   time.Duration
 	instance string
@@ -90,6 +88,10 @@ func (g *Gateway) end(c *call) {
 // answer makes the call.
 func (g *Gateway) answer(c *call) {
 	rev, fn := c.target.choose()
+	if rev == nil {
+		g.catchUp(c.r.Context())
+		rev, fn = c.target.choose()
+	}
 	c.fn, c.rev = fn, rev
 	if fn != nil {
 		c.counts = g.m.of(fn)

@@ -61,6 +61,7 @@ func (g *Gateway) sync(ctx context.Context, s *state) (int64, error) {
 		}
 	}
 	g.publish(s)
+	g.applied.Store(after)
 	return after, nil
 }
 
@@ -84,6 +85,7 @@ func (g *Gateway) watch(ctx context.Context, s *state, after int64) error {
 		switch e.Record.Key.Resource {
 		case api.Functions, api.Revisions, api.Routes:
 		default:
+			g.applied.Store(e.Record.Revision)
 			continue
 		}
 		s.begin()
@@ -96,6 +98,7 @@ func (g *Gateway) watch(ctx context.Context, s *state, after int64) error {
 			}
 		}
 		g.publish(s)
+		g.applied.Store(e.Record.Revision)
 	}
 	return errWatchEnded
 }

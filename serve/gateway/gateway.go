@@ -28,6 +28,9 @@ type Gateway struct {
 	pool  sync.Pool // *call
 	links links
 	m     metrics
+
+	applied atomic.Int64  // revision of the store the table shows
+	asking  chan struct{} // bounds catchUp
 }
 
 // New makes a gateway. It answers 503 until Follow has read the store once.
@@ -35,7 +38,7 @@ func New(c Config) *Gateway {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{c: c, log: c.Log, ready: make(chan struct{})}
+	g := &Gateway{c: c, log: c.Log, ready: make(chan struct{}), asking: make(chan struct{}, 4)}
 	g.pool.New = func() any { return &call{} }
 	g.m.init(c.MaxSeries)
 	return g
@@ -74,11 +77,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			method, preflight = m, true
 		}
 	}
-	var found bool
-	if strings.HasPrefix(path, "/~") {
-		found = snap.paths.Find("", path, method, &c.match) && c.match.Entry.Value.choices[0].function.public.Load()
-	} else {
-		found = snap.routes.Find(host(r.Host), path, method, &c.match)
+	found := c.find(snap, path, method)
+	if !found {
+		g.catchUp(r.Context())
+		snap = g.snap.Load()
+		found = c.find(snap, path, method)
 	}
 	if preflight && found && c.match.Entry.Value.cors != nil {
 		c.status = http.StatusNoContent
@@ -97,6 +100,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.answer(c)
 }
 
+func (c *call) find(snap *snapshot, path, method string) bool {
+	if strings.HasPrefix(path, "/~") {
+		return snap.paths.Find("", path, method, &c.match) && c.match.Entry.Value.choices[0].function.public.Load()
+	}
+	return snap.routes.Find(host(c.r.Host), path, method, &c.match)
+}
+
 // Invoke answers r with a function, whatever its visibility, for a caller who
 // was authenticated by someone else: the headers Authorization and Cookie, which
 // were for him, do not reach the function. path is what the function sees; the
@@ -105,8 +115,12 @@ func (g *Gateway) Invoke(w http.ResponseWriter, r *http.Request, namespace, name
 	c := g.begin(w, r)
 	defer g.end(c)
 	c.invoked = true
-	snap := g.snap.Load()
-	if snap == nil || !snap.paths.Find("", "/~"+namespace+"/"+name, r.Method, &c.match) {
+	at, snap := "/~"+namespace+"/"+name, g.snap.Load()
+	if snap != nil && !snap.paths.Find("", at, r.Method, &c.match) {
+		g.catchUp(r.Context())
+		snap = g.snap.Load()
+	}
+	if snap == nil || !snap.paths.Find("", at, r.Method, &c.match) {
 		c.fail(api.Errorf(api.CodeNotFound, "there is no function %q in namespace %q", name, namespace))
 		return
 	}

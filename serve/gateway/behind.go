@@ -1,0 +1,38 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"github.com/hearth-run/hearth/core/store"
+)
+
+// catchUpTime bounds how long a request that leads nowhere waits for the table.
+const catchUpTime = 200 * time.Millisecond
+
+// catchUp returns when the table knows what the store knew at the call, so that
+// who has just seen a function ready finds it here. Only requests that lead
+// nowhere ask, and few at a time: the others go on without.
+func (g *Gateway) catchUp(ctx context.Context) {
+	select {
+	case g.asking <- struct{}{}:
+		defer func() { <-g.asking }()
+	default:
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, catchUpTime)
+	defer cancel()
+	l, err := g.c.Store.List(ctx, store.Query{Resource: "none", Limit: 1})
+	if err != nil || g.applied.Load() >= l.Revision {
+		return
+	}
+	t := time.NewTicker(time.Millisecond)
+	defer t.Stop()
+	for g.applied.Load() < l.Revision {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
