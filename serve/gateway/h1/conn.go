@@ -7,7 +7,6 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hearth-run/hearth/runtime/frame"
 )
@@ -22,12 +21,11 @@ const (
 
 // conn is one connection; one call has it at a time.
 type conn struct {
-	nc     net.Conn
-	used   bool // it has served a call before
-	buf    []byte
-	r, w   int
-	out    []byte // request head and first bytes
-	idleAt time.Time
+	nc   net.Conn
+	used bool // it has served a call before
+	buf  []byte
+	r, w int
+	out  []byte // request head and first bytes
 
 	mode    int
 	left    int64 // of the body, or of the chunk
