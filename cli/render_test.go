@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -115,44 +117,54 @@ func TestSettled(t *testing.T) {
 	}
 }
 
+// shared is a buffer that a test reads while a command still writes.
+type shared struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *shared) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+// take returns what was written since the last take.
+func (s *shared) take() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.b.Reset()
+	return s.b.String()
+}
+
 // TestProgress holds when progress speaks up: not in the first 300 ms, then
 // what it does, after 5 s what it waits for.
 func TestProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var b bytes.Buffer
+		var b shared
 		a := &app{Streams: Streams{Err: &b}}
 		p := a.progress("building f")
-		time.Sleep(250 * time.Millisecond)
-		synctest.Wait()
-		if b.String() != "" {
-			t.Errorf("early: %q", b.String())
+		for _, c := range []struct {
+			after time.Duration
+			want  string
+		}{{250 * time.Millisecond, "^$"}, {time.Second, "^building f …\n$"}, {5 * time.Second, "^waiting: building f, since [0-9:]{8}\n$"}, {5 * time.Second, "^$"}} {
+			time.Sleep(c.after)
+			synctest.Wait()
+			if got := b.take(); !regexp.MustCompile(c.want).MatchString(got) {
+				t.Errorf("%v later: %q, want %s", c.after, got, c.want)
+			}
 		}
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if b.String() != "building f …\n" {
-			t.Errorf("after a second: %q", b.String())
-		}
-		time.Sleep(5 * time.Second)
-		synctest.Wait()
 		p.done()
-		lines := strings.Split(b.String(), "\n")
-		if len(lines) != 3 || !strings.HasPrefix(lines[1], "waiting: building f, since ") {
-			t.Errorf("after six seconds: %q", b.String())
-		}
 		p.done() // twice is no harm
 
-		b.Reset()
 		p = a.progress("quick")
 		p.done()
-		if b.Len() > 0 {
-			t.Errorf("quick: %q", b.String())
-		}
 		q := &app{Streams: Streams{Err: &b}, quiet: true}
 		p = q.progress("quiet")
 		time.Sleep(10 * time.Second)
 		p.done()
-		if b.Len() > 0 {
-			t.Errorf("--quiet: %q", b.String())
+		if got := b.take(); got != "" {
+			t.Errorf("quick or --quiet: %q", got)
 		}
 	})
 }

@@ -157,7 +157,7 @@ func (u *up) invokeLast(ctx context.Context) {
 		u.a.say("  %s %v", u.a.paint.bad("✗"), err)
 		return
 	}
-	u.a.say("  %s %s   %s\n  %s", call.Method, name, u.a.verdict(res, time.Since(began)), indent(strings.TrimSpace(string(body)), "  "))
+	u.a.say("  %s %s   %s\n  %s", res.Request.Method, name, u.a.verdict(res, time.Since(began)), indent(strings.TrimSpace(string(body)), "  "))
 }
 
 // rebuild builds up's own deployments again, or the function deployed last.
