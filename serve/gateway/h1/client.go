@@ -148,7 +148,7 @@ func (c *Client) try(ctx context.Context, rq *Request, fresh bool) (r *Response,
 	}
 	if err == nil && rq.Body != nil {
 		begun, r.pumped = true, true
-		go r.pump(rq)
+		go r.pump(k, rq)
 	}
 	// A write fails also when the program has answered and closed without
 	// reading all; the answer then says more than the error.
@@ -244,9 +244,8 @@ func closeBody(body io.Reader) {
 }
 
 // pump sends the body.
-func (r *Response) pump(rq *Request) {
+func (r *Response) pump(k *conn, rq *Request) {
 	defer closeBody(rq.Body)
-	k := r.k
 	buf, out, left := make([]byte, 32<<10), []byte(nil), rq.Length-int64(len(rq.First))
 	for {
 		n, err := rq.Body.Read(buf)
