@@ -49,6 +49,10 @@ func (a *app) runGet(ctx context.Context, args []string, f getFlags) error {
 	} else {
 		for w := range strings.SplitSeq(args[0], ",") {
 			k, err := kind(w)
+			if err != nil && len(args) == 1 && w == args[0] && !strings.HasPrefix(api.AsError(err).Hint, "did you mean") {
+				words = args // a name alone
+				break
+			}
 			if err != nil {
 				return err
 			}
@@ -67,7 +71,7 @@ func (a *app) runGet(ctx context.Context, args []string, f getFlags) error {
 	p := a.progress("reading from " + t.URL)
 	defer p.done()
 	if len(words) > 0 {
-		if f.watch && len(words) == 1 {
+		if f.watch && len(words) == 1 && strings.Contains(words[0], "/") {
 			k, name, _ := strings.Cut(words[0], "/")
 			kd, err := kind(k)
 			if err != nil {

@@ -206,6 +206,7 @@ func (a *app) runStatus(ctx context.Context) error {
 	if err := json.Unmarshal(data, &m); err != nil {
 		return api.Errorf(api.CodeInternal, "the server's status cannot be read: %w", err)
 	}
+	delete(m, "api") // it is how it was reached
 	rows = append(rows, flatten("", m)...)
 	width := 0
 	for _, r := range rows {
