@@ -22,6 +22,7 @@ import (
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/client"
+	"github.com/hearth-run/hearth/core/record"
 )
 
 // binary is the hearth under test, built once.
@@ -364,7 +365,9 @@ func (s *server) do(c *http.Client, method, name, path, body string) answer {
 	if err != nil {
 		return answer{err: err}
 	}
-	r.Host = name + ".localhost"
+	if r.Host = name + ".localhost"; strings.HasSuffix(name, "|") {
+		r.Host = strings.TrimSuffix(name, "|") // a whole host name
+	}
 	return ask(c, r)
 }
 
@@ -465,3 +468,6 @@ func (l *load) stop(t testing.TB) {
 		t.Errorf("only %d calls were made", l.calls)
 	}
 }
+
+// logsOf selects a function's lines, old and new.
+func logsOf(name string) record.Query { return record.Query{Function: name, Follow: true} }

@@ -1,0 +1,36 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"sync/atomic"
+	"testing"
+)
+
+// counter tells each caller its number, from 1.
+type counter struct {
+	port int
+	n    atomic.Int64
+}
+
+func newCounter(t testing.TB) *counter {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	c := &counter{port: l.Addr().(*net.TCPAddr).Port}
+	go func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprint(nc, c.n.Add(1))
+			nc.Close()
+		}
+	}()
+	return c
+}
+
+func (c *counter) count() int64 { return c.n.Load() }
