@@ -54,6 +54,7 @@ type Engine struct {
 	serial    atomic.Int64
 	find      func(string) runtime.Interpreter
 	budget    int64
+	caches    turns // of tasks
 
 	mu        sync.Mutex
 	pools     map[string]*pool

@@ -3,6 +3,7 @@ package process
 import (
 	"context"
 	"io"
+	"sync"
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/engine"
@@ -14,7 +15,7 @@ import (
 type Task struct {
 	Dir     string // writable, visible under the same path; belongs to the task while it runs
 	Cwd     string // folder to start in; Dir if empty
-	Cache   string // like Dir; may be empty
+	Cache   string // like Dir, for one task after the other; may be empty
 	Command []string
 	Env     map[string]string
 	Network string // host, private, none; host if empty
@@ -37,6 +38,11 @@ func (e *Engine) RunTask(ctx context.Context, t Task, out io.Writer) (int, error
 		c.Dir = t.Dir
 	}
 	if t.Cache != "" {
+		done, err := e.caches.take(ctx, t.Cache)
+		if err != nil {
+			return -1, err
+		}
+		defer done()
 		c.Binds = append(c.Binds, sandbox.Bind{Source: t.Cache, Target: t.Cache, Write: true, Own: true})
 	}
 	for _, name := range []string{api.RuntimeNode, api.RuntimePython, api.RuntimeGo} {
@@ -55,4 +61,39 @@ func (e *Engine) RunTask(ctx context.Context, t Task, out io.Writer) (int, error
 		return 128 + 9, nil
 	}
 	return exit.Code, nil
+}
+
+// turns lets one task at a time have a folder: it belongs to the task's user
+// while it runs, and users differ.
+type turns struct {
+	mu   sync.Mutex
+	held map[string]chan struct{} // closed when the folder is free again
+}
+
+// take waits until nobody has the folder or ctx ends; done gives it back.
+func (u *turns) take(ctx context.Context, folder string) (done func(), err error) {
+	for {
+		u.mu.Lock()
+		free, held := u.held[folder]
+		if !held {
+			if u.held == nil {
+				u.held = map[string]chan struct{}{}
+			}
+			free = make(chan struct{})
+			u.held[folder] = free
+			u.mu.Unlock()
+			return func() {
+				u.mu.Lock()
+				delete(u.held, folder)
+				u.mu.Unlock()
+				close(free)
+			}, nil
+		}
+		u.mu.Unlock()
+		select {
+		case <-free:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
