@@ -3,6 +3,9 @@ package e2e
 import (
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"sync/atomic"
 	"testing"
 )
@@ -34,3 +37,17 @@ func newCounter(t testing.TB) *counter {
 }
 
 func (c *counter) count() int64 { return c.n.Load() }
+
+// newFile serves bytes by HTTP and returns their address.
+func newFile(t testing.TB, b []byte) string {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(b) }))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func write(t testing.TB, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
