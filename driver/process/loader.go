@@ -21,7 +21,7 @@ const (
 
 // backgroundNice is the priority of starts nobody waits for: refilling a pool
 // must not slow the call that emptied it.
-const backgroundNice = 10
+const backgroundNice = 19
 
 // loader is the loading of runtimes that speak Hearth's own protocol.
 type loader struct {
@@ -107,11 +107,10 @@ func (l *loader) start(ctx context.Context, urgent bool) (*warm, error) {
 
 // startBox starts a box, in the background unless a call waits for it.
 func (k kind) startBox(ctx context.Context, c sandbox.Config, urgent bool) (*sandbox.Box, error) {
-	box, err := k.engine.host.Start(ctx, c)
-	if err == nil && !urgent {
-		renice(box.Pid(), backgroundNice)
+	if !urgent {
+		c.Nice = backgroundNice
 	}
-	return box, err
+	return k.engine.host.Start(ctx, c)
 }
 
 // runner brings a loader to life on its descriptors: listen, stdout, stderr.

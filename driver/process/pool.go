@@ -90,7 +90,9 @@ func (p *pool) take(ctx context.Context) (*warm, error) {
 		}
 		p.mu.Unlock()
 		w.hurry()
-		go p.adapt()
+		// The refill waits until the call this instance is for is likely over:
+		// on a machine with few processors it would slow down just that call.
+		time.AfterFunc(refillDelay, p.adapt)
 		return w, nil
 	}
 	if p.closed {
@@ -204,6 +206,10 @@ func (p *pool) launch(urgent bool) {
 
 // memory is what one warm instance costs, in bytes; called with p locked.
 func (p *pool) memory() int64 { return max(p.bytes, 1<<20) }
+
+// refillDelay is how long a pool that is not empty waits before it replaces an
+// instance that was taken.
+const refillDelay = 20 * time.Millisecond
 
 // put hands w to the first in line, or keeps it.
 func (p *pool) put(w *warm) {

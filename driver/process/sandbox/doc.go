@@ -83,6 +83,10 @@ type Config struct {
 	// always /dev/null. The caller keeps its copies.
 	Stdout, Stderr *os.File
 
+	// Nice is the priority the box starts with, from 0 to 19, so that starts
+	// nobody waits for disturb nobody. Ignored where hearth is not root, which
+	// could not take it back, and for what a zygote forks.
+	Nice int
 	// Init keeps a small first process that forwards signals and reaps
 	// orphans, for programs that are not made to be process 1.
 	Init bool

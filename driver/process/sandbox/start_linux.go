@@ -116,6 +116,10 @@ func (h *Host) launch(ctx context.Context, b *Box, c Config) error {
 	var proc *os.Process
 	begin := time.Now()
 	h.onSpawner(func() {
+		if c.Nice != 0 && h.allows.root { // inherited; only this thread's
+			unix.Setpriority(unix.PRIO_PROCESS, 0, c.Nice)
+			defer unix.Setpriority(unix.PRIO_PROCESS, 0, 0)
+		}
 		proc, err = b.link.inside(func() (*os.Process, error) { return os.StartProcess(args[0], args, attr) })
 	})
 	if err != nil && b.intoGroup { // before Linux 5.7: moved by its number later
