@@ -93,7 +93,7 @@ func TestSpec(t *testing.T) {
 			{Path: "/configs/shop/app/mode", Data: []byte("fast")}, {Path: "/configs/shop/app/raw", Data: []byte{0, 1}},
 		},
 		Limits:  engine.Limits{MemoryBytes: api.DefaultMemory, CPUMilli: 500, Processes: api.DefaultProcesses, DiskBytes: api.DefaultDisk},
-		Network: "private", Concurrency: 1, Timeout: 5 * time.Second,
+		Concurrency: 1, Timeout: 5 * time.Second,
 		Metadata: map[string]any{"name": "f", "namespace": "shop", "generation": int64(1)},
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -113,9 +113,9 @@ func TestRuntimes(t *testing.T) {
 		network string
 		hint    string
 	}{
-		{"python", engine.Runtime{Name: "python", Shared: true, Base: "python", Protocol: api.ProtocolHearth, PoolSize: -1}, "host", ""},
-		{"command", engine.Runtime{Name: "command", Shared: true, Base: "command", Protocol: api.ProtocolHTTP, PoolSize: -1}, "host", ""},
-		{"node", engine.Runtime{Name: "node", Base: "node", Protocol: api.ProtocolHearth, Env: map[string]string{}, PoolSize: 5}, "host", ""},
+		{"python", engine.Runtime{Name: "python", Shared: true, Base: "python", Protocol: api.ProtocolHearth, PoolSize: -1}, "", ""},
+		{"command", engine.Runtime{Name: "command", Shared: true, Base: "command", Protocol: api.ProtocolHTTP, PoolSize: -1}, "", ""},
+		{"node", engine.Runtime{Name: "node", Base: "node", Protocol: api.ProtocolHearth, Env: map[string]string{}, PoolSize: 5}, "", ""},
 		{"theirs", engine.Runtime{}, "", "hearth get runtimes -n shop"},
 		{"pyton", engine.Runtime{}, "", "did you mean python?"},
 	} {

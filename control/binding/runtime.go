@@ -80,16 +80,6 @@ func noRuntime(ns, name string) error {
 	return api.Errorf(api.CodeNoRuntime, "runtime %q is not there", name).WithHint("%s", hint)
 }
 
-// network is the instance's network: the function's wish, the runtime's, or
-// private where two instances would ask for the same port, host elsewhere.
-func network(wish string, rt resolved) string {
-	switch {
-	case wish != "":
-		return wish
-	case rt.network != "":
-		return rt.network
-	case rt.Port != 0:
-		return "private"
-	}
-	return "host"
-}
+// network is the instance's network: the function's wish, or the runtime's, or
+// "" where neither says and the engine knows best.
+func network(wish string, rt resolved) string { return or(wish, rt.network) }

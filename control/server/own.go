@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -196,6 +197,14 @@ func (s *Server) mayReadRecords(r *http.Request, q record.Query) error {
 	return s.allow(r.Context(), identity.Action{Verb: "get", Resource: api.Functions, Subresource: "logs", Namespace: q.Tenant, Name: q.Function})
 }
 
+// settle makes readable what happened just before: records are written in
+// batches, and who asks right after a call expects to see it.
+func (s *Server) settle(r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+	defer cancel()
+	_ = s.cfg.Records.Flush(ctx) // what is late is missing, as after a crash
+}
+
 // logs streams lines as one JSON object each.
 func (s *Server) logs(w http.ResponseWriter, r *http.Request, ns string) error {
 	q, err := parseQuery(r, ns)
@@ -205,6 +214,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request, ns string) error {
 	if err := s.mayReadRecords(r, q); err != nil {
 		return err
 	}
+	s.settle(r)
 	ctx, cancel := s.untilClosed(r)
 	defer cancel()
 	flush := http.NewResponseController(w)
@@ -269,6 +279,7 @@ func (s *Server) calls(w http.ResponseWriter, r *http.Request, ns string) error 
 	if err := s.mayReadRecords(r, q); err != nil {
 		return err
 	}
+	s.settle(r)
 	calls, err := s.cfg.Records.Calls(r.Context(), q)
 	if err != nil {
 		return err

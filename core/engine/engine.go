@@ -78,7 +78,7 @@ type Spec struct {
 	Files    []File            // secrets and config shown as files
 
 	Limits      Limits
-	Network     string // host, private, none
+	Network     string // host, private, none; empty: what suits the runtime
 	Concurrency int
 	Timeout     time.Duration
 	// Metadata is passed to loaders that ask for it (Fission: FunctionMetadata).

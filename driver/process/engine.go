@@ -54,6 +54,7 @@ type Engine struct {
 	serial    atomic.Int64
 	find      func(string) runtime.Interpreter
 	budget    int64
+	private   bool  // the host can give instances a network of their own
 	caches    turns // of tasks
 
 	mu        sync.Mutex
@@ -108,6 +109,11 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		volumes: volumes,
 		boot:    bootID(), find: o.Find, budget: o.PoolMemory,
 		pools: map[string]*pool{}, instances: map[*instance]struct{}{}, tick: make(chan struct{}),
+	}
+	for _, f := range host.Findings() {
+		if f.Check == "private network" {
+			e.private = f.OK
+		}
 	}
 	go e.resize()
 	return e, nil

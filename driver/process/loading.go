@@ -28,7 +28,7 @@ type loading interface {
 // the box when it is specialised.
 func (e *Engine) pool(s *engine.Spec) (*pool, error) {
 	rt := s.Runtime
-	k := kind{engine: e, runtime: rt, network: network(s), disk: s.Limits.DiskBytes}
+	k := kind{engine: e, runtime: rt, network: e.network(s), disk: s.Limits.DiskBytes}
 	if k.disk == 0 {
 		k.disk = api.DefaultDisk
 	}
@@ -125,17 +125,18 @@ func (k kind) interpreter() (runtime.Interpreter, error) {
 
 // network is the network of s: what it asks for, or what suits its protocol.
 // Programs that serve a port get one of their own, so that no other function
-// can reach it and all of them can have the same number.
-func network(s *engine.Spec) string {
-	if s.Network != "" {
-		return s.Network
-	}
+// can reach it and all of them can have the same number; where the host has no
+// private networks they get a free port of the machine's.
+func (e *Engine) network(s *engine.Spec) string {
 	switch {
-	case s.Runtime.Protocol == api.ProtocolHearth, s.Runtime.Base == api.RuntimeGo:
+	case s.Network != "":
+		return s.Network
+	case s.Runtime.Protocol == api.ProtocolHearth, s.Runtime.Base == api.RuntimeGo && s.Runtime.Port == 0:
 		return "host"
-	default:
+	case e.private:
 		return "private"
 	}
+	return "host"
 }
 
 func (e *Engine) newID(prefix string) string {
