@@ -137,7 +137,7 @@ func (g *Gateway) answer(c *call) {
 func (c *call) attempt(ctx *deadlineContext) (err error) {
 	l, err := c.g.c.Waker.Acquire(ctx, c.rev.obj)
 	if err != nil {
-		if e := ctx.Err(); e != nil {
+		if e := ctx.Err(); e != nil && !api.IsCode(err, api.CodeQueueTimeout) {
 			return ended(e)
 		}
 		return err
@@ -271,14 +271,17 @@ func (c *call) failWith(status int, e *api.Error) {
 	h.Set("X-Hearth-Error", string(e.Code))
 	h.Set("X-Request-Id", c.id)
 	h.Set("Cache-Control", "no-store")
-	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable || e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(max(1, int((e.RetryAfter+time.Second-1)/time.Second))))
 	}
 	c.cross(h)
 	if c.r.ContentLength != 0 && c.body.rest(c.r) {
 		h.Set("Connection", "close")
 	}
-	message := public(e)
+	message, detail := public(e), ""
+	if c.invoked && e.Code != api.CodeInternal { // by the owner
+		message, detail = e.Message, e.Detail
+	}
 	if accept := c.r.Header.Get("Accept"); strings.Contains(accept, "text/") && !strings.Contains(accept, "json") {
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		c.w.WriteHeader(status)
@@ -290,11 +293,12 @@ func (c *call) failWith(status int, e *api.Error) {
 		Code    api.Code `json:"code"`
 		Message string   `json:"message"`
 		Hint    string   `json:"hint,omitempty"`
+		Detail  string   `json:"detail,omitempty"`
 	}
 	b, _ := json.Marshal(struct {
 		Error     inner  `json:"error"`
 		RequestID string `json:"requestId"`
-	}{inner{e.Code, message, e.Help()}, c.id})
+	}{inner{e.Code, message, e.Help(), detail}, c.id})
 	h.Set("Content-Type", "application/json")
 	c.w.WriteHeader(status)
 	n, _ := c.w.Write(append(b, '\n'))
