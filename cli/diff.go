@@ -163,15 +163,23 @@ func about(o client.Object) string {
 			words = append(words, s)
 		}
 	}
+	var sinks []string
 	targets, _ := m.Spec["targets"].([]any)
 	for _, t := range targets {
 		if tm, ok := t.(map[string]any); ok {
 			for _, k := range []string{"function", "revision"} {
 				if s, ok := tm[k].(string); ok {
-					words = append(words, "→ "+k+"/"+s)
+					to := k + "/" + s
+					if w, ok := tm["weight"]; ok {
+						to += fmt.Sprintf(" (%v)", w)
+					}
+					sinks = append(sinks, to)
 				}
 			}
 		}
+	}
+	if len(sinks) > 0 {
+		words = append(words, "→ "+strings.Join(sinks, ", "))
 	}
 	return strings.Join(words, " ")
 }

@@ -131,7 +131,7 @@ func (a *app) notFound(ctx context.Context, c *client.Client, t target, k api.Ki
 		return e.WithHint("did you mean %s?", n)
 	}
 	if len(names) > 0 && len(names) <= 5 {
-		e = e.WithHint("there is %s", strings.Join(names, ", "))
+		e = e.WithHint("hearth get %s lists what there is: %s", k.Plural, strings.Join(names, ", "))
 	}
 	return e
 }

@@ -152,7 +152,11 @@ func (a *app) runEnv() error {
 	if err != nil {
 		return err
 	}
-	vars := [][2]string{{"HEARTH_URL", t.URL}, {"HEARTH_TOKEN", t.Token}, {"HEARTH_CA", t.CA}, {"KUBECONFIG", t.Kubeconfig}}
+	ca := t.CAFile // curl --cacert takes no text
+	if ca == "" {
+		ca = t.CA
+	}
+	vars := [][2]string{{"HEARTH_URL", t.URL}, {"HEARTH_TOKEN", t.Token}, {"HEARTH_CA", ca}, {"KUBECONFIG", t.Kubeconfig}}
 	if a.machine() {
 		m := map[string]string{}
 		for _, v := range vars {

@@ -23,6 +23,7 @@ type target struct {
 	// Of the local one only.
 	Gateway    string `json:"gateway,omitempty" yaml:"-"`
 	Kubeconfig string `json:"kubeconfig,omitempty" yaml:"-"`
+	CAFile     string `json:"caFile,omitempty" yaml:"-"` // holds CA
 	origin     string // where it was found
 }
 

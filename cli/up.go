@@ -40,6 +40,7 @@ type Running struct {
 	APIURL     string // https://localhost:4000
 	Token      string // bearer token of the machine's owner
 	CA         []byte // PEM certificate to trust for APIURL
+	CAFile     string // file that holds CA
 	Kubeconfig string // file
 	State      string // folder
 	Engine     string // its name: process
@@ -114,16 +115,20 @@ func (a *app) runUp(ctx context.Context, paths []string, f upFlags) error {
 		return err
 	}
 	t, err := a.announce(r)
+	var goodbye string
 	if err == nil {
 		u := &up{a: a, r: r, t: t, flags: f}
 		err = u.run(ctx, paths)
-		a.say("%s", u.goodbye())
+		goodbye = u.goodbye()
 	}
 	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
 	defer cancel()
 	p = a.progress("stopping")
 	cerr := r.Close(cctx)
 	p.done()
+	if goodbye != "" && cerr == nil {
+		a.say("%s", goodbye)
+	}
 	if err == nil && cerr != nil {
 		err = api.Errorf(api.CodeInternal, "stopped, but not cleanly: %w", cerr).WithHint("ps shows whether a process was left behind")
 	}
@@ -132,7 +137,7 @@ func (a *app) runUp(ctx context.Context, paths []string, f upFlags) error {
 
 // announce keeps the context file and prints the banner.
 func (a *app) announce(r *Running) (target, error) {
-	t := target{Name: localContext, URL: r.APIURL, Token: r.Token, CA: string(r.CA), Gateway: r.GatewayURL, Kubeconfig: r.Kubeconfig}
+	t := target{Name: localContext, URL: r.APIURL, Token: r.Token, CA: string(r.CA), CAFile: r.CAFile, Gateway: r.GatewayURL, Kubeconfig: r.Kubeconfig}
 	full, err := filepath.Abs(r.State)
 	if err != nil {
 		return t, usage("cannot tell where %s is: %v", r.State, err)
