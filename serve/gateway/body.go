@@ -24,6 +24,8 @@ type body struct {
 	limit int64
 	n     atomic.Int64
 	done  atomic.Bool // EOF was seen
+
+	failed atomic.Bool // reading it did
 }
 
 // Read implements io.Reader.
@@ -32,8 +34,11 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.n.Add(int64(n)) > b.limit {
 		return 0, tooLarge(b.limit)
 	}
-	if err == io.EOF {
+	switch {
+	case err == io.EOF:
 		b.done.Store(true)
+	case err != nil:
+		b.failed.Store(true)
 	}
 	return n, err
 }

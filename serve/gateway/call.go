@@ -3,6 +3,9 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -263,9 +266,13 @@ func (c *call) failWith(status int, e *api.Error) {
 		}
 		panic(http.ErrAbortHandler)
 	}
+	if e.Code == api.CodeCanceled && c.malformed(e) {
+		status, e = http.StatusBadRequest, &api.Error{Code: api.CodeUsage, Message: "the request's body is malformed", Hint: "send it with one length, or in chunks that are well formed"}
+		c.code = e.Code
+	}
 	c.status = status
 	if e.Code == api.CodeCanceled {
-		return // nobody is there to read it
+		panic(http.ErrAbortHandler) // nobody is there to read an answer, so none is made up
 	}
 	h := c.w.Header()
 	h.Set("X-Hearth-Error", string(e.Code))
@@ -303,6 +310,14 @@ func (c *call) failWith(status int, e *api.Error) {
 	c.w.WriteHeader(status)
 	n, _ := c.w.Write(append(b, '\n'))
 	c.out = int64(n)
+}
+
+// malformed reports whether it was not the caller who went away, but what he
+// sent that could not be read.
+func (c *call) malformed(e *api.Error) bool {
+	var lost net.Error
+	return c.body.r != nil && c.r.Context().Err() == nil && e.Cause != nil && c.body.failed.Load() &&
+		!errors.Is(e.Cause, io.ErrUnexpectedEOF) && !errors.As(e.Cause, &lost)
 }
 
 // cross adds a route's cross-origin headers.
