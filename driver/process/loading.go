@@ -52,7 +52,11 @@ func (e *Engine) pool(s *engine.Spec) (*pool, error) {
 			least = defaultLeast
 		}
 	}
-	p := newPool(rt.Name, l, least, rt.PoolMax, nil)
+	most := rt.PoolMax
+	if most == 0 {
+		most = defaultMost
+	}
+	p := newPool(rt.Name, l, least, most, nil)
 	p.afford = func() int { return e.affordable(p) }
 	e.pools[key] = p
 	return p, nil
@@ -61,6 +65,10 @@ func (e *Engine) pool(s *engine.Spec) (*pool, error) {
 // defaultLeast is how many warm instances a built-in runtime in use keeps when
 // nothing happens.
 const defaultLeast = 2
+
+// defaultMost bounds a pool however much memory there is: more warm instances
+// than this help only bursts that the processors could not serve at once anyway.
+const defaultMost = 100
 
 // affordable is how many warm instances p may hold when all pools share the
 // memory budget.

@@ -8,7 +8,7 @@ import (
 // demand is what the size of a pool is decided from. All of it is counted where
 // starts pass; nothing is scraped.
 type demand struct {
-	least, most int     // bounds of the runtime; most 0: none
+	least, most int     // bounds of the runtime
 	rate        float64 // instances taken per second, smoothed
 	startTime   time.Duration
 	dormant     int           // prepared revisions of the runtime without an instance
@@ -35,10 +35,7 @@ func size(d demand) int {
 		want = max(want, d.dormant)
 	}
 	want = min(want, d.affordable)
-	if d.most > 0 {
-		want = min(want, d.most)
-	}
-	return max(want, d.least)
+	return max(min(want, d.most), d.least)
 }
 
 // arrivals smooths a rate with a time constant; it is not safe for concurrent
