@@ -260,8 +260,11 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request, ns string) error {
 		if enc.Encode(l) != nil {
 			return nil // the client is gone
 		}
-		if q.Follow && flush.Flush() != nil {
-			return nil
+		if q.Follow {
+			if flush.Flush() != nil {
+				return nil
+			}
+			_ = flush.SetWriteDeadline(time.Time{}) // HTTP/2 ends quiet streams as well
 		}
 	}
 	if !started {

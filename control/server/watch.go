@@ -227,7 +227,11 @@ func (wr *watcher) line(kind string, o object) error {
 	if _, err := wr.w.Write(append(b, '\n')); err != nil {
 		return err
 	}
-	return wr.flush.Flush()
+	if err := wr.flush.Flush(); err != nil {
+		return err
+	}
+	_ = wr.flush.SetWriteDeadline(time.Time{}) // HTTP/2 ends a quiet stream as well
+	return nil
 }
 
 // untilClosed is the request's context, ended by Close as well.
