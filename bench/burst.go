@@ -56,6 +56,14 @@ func (b *bench) burstOf(language, code string, most int) error {
 		if err != nil {
 			return err
 		}
+		// Bare ones first: now nothing of hearth's is at work.
+		d, err := executeAll(bare, together)
+		if err != nil {
+			return err
+		}
+		if err := b.pause(500 * time.Millisecond); err != nil {
+			return err
+		}
 		begin := time.Now()
 		last, half, err := s.callAll(all, fmt.Sprintf("r%d", round))
 		if err != nil {
@@ -67,13 +75,6 @@ func (b *bench) burstOf(language, code string, most int) error {
 		}
 		if len(cold) != together {
 			return fmt.Errorf("only %d of %d calls were cold", len(cold), together)
-		}
-		if _, err := s.quiet(); err != nil { // its instances are gone, its pool is full again
-			return err
-		}
-		d, err := executeAll(bare, together)
-		if err != nil {
-			return err
 		}
 		b.detail("%s pool %v: last %.0f ms, half %.0f ms; bare %.0f ms", language, warm, ms(last), ms(half), ms(d))
 		hearth, typical, peers, pools = append(hearth, last), append(typical, half), append(peers, d), append(pools, warm[language])
