@@ -92,7 +92,7 @@ func TestSpec(t *testing.T) {
 			{Path: "/secrets/shop/db/1bad", Data: []byte("x")}, {Path: "/secrets/shop/db/password", Data: []byte("hush")}, {Path: "/secrets/shop/db/user", Data: []byte("ada")},
 			{Path: "/configs/shop/app/mode", Data: []byte("fast")}, {Path: "/configs/shop/app/raw", Data: []byte{0, 1}},
 		},
-		Limits:  engine.Limits{MemoryBytes: api.DefaultMemory, CPUMilli: 500, Processes: api.DefaultProcesses, DiskBytes: api.DefaultDisk},
+		Limits:      engine.Limits{MemoryBytes: api.DefaultMemory, CPUMilli: 500, Processes: api.DefaultProcesses, DiskBytes: api.DefaultDisk},
 		Concurrency: 1, Timeout: 5 * time.Second,
 		Metadata: map[string]any{"name": "f", "namespace": "shop", "generation": int64(1)},
 	}
