@@ -160,7 +160,12 @@ func (a *app) announce(r *Running) (target, error) {
 func (a *app) banner(r *Running) string {
 	var b strings.Builder
 	line := func(name, value, note string) {
-		fmt.Fprintf(&b, "  %s %-29s %s\n", a.paint.dim(fmt.Sprintf("%-9s", name)), value, a.paint.dim(note))
+		name = a.paint.dim(fmt.Sprintf("%-9s", name))
+		if a.Width > 0 && 43+len(note) > a.Width { // below it, then
+			fmt.Fprintf(&b, "  %s %s\n  %-9s %s\n", name, value, "", a.paint.dim(note))
+			return
+		}
+		fmt.Fprintf(&b, "  %s %-29s  %s\n", name, value, a.paint.dim(note))
 	}
 	fmt.Fprintf(&b, "%s   ready in %s\n\n", a.paint.bold("hearth "+a.env.Version), short(r.Ready))
 	scheme, host, _ := strings.Cut(r.GatewayURL, "://")
