@@ -290,7 +290,7 @@ func (s *server) verdict(ns, name string, generation int64) *api.Function {
 // until follows an object until ok says so.
 func until[T any](s *server, k api.Kind, ns, name string, ok func(*T) bool) *T {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	var last *T
 	for ctx.Err() == nil {

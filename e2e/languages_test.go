@@ -29,10 +29,12 @@ def build_wheel(where, config_settings=None, metadata_directory=None):
 	write(t, filepath.Join(folder, "requirements.txt"), "./greeting\n")
 	write(t, filepath.Join(folder, "main.py"), "import greeting\ndef main():\n    return greeting.word()\n")
 
-	for _, c := range []struct {
+	type language struct {
 		name, spec, path, want string
 		slow                   bool // fetches or compiles
-	}{
+	}
+	var cases []language
+	for _, c := range []language{
 		{name: "commonjs", spec: "runtime: node\n" + files(map[string]string{"index.js": "const {x} = require('./lib/x'); module.exports = () => x", "lib/x.js": "exports.x = 'common'"}), want: "common"},
 		{name: "module", spec: "runtime: node\n" + files(map[string]string{"index.mjs": "import {x} from './x.mjs'\nconst y = await Promise.resolve(x)\nexport default () => y", "x.mjs": "export const x = 'module'"}), want: "module"},
 		{name: "typescript", spec: "runtime: node\n" + files(map[string]string{"index.ts": "import {greet} from './greet'\ninterface Q { query: Record<string, string> }\nexport default async (event: Q): Promise<string> => greet(event.query.name as string)", "greet.ts": "export enum Tone { Warm = 'Hello' }\nexport const greet = (n: string): string => `${Tone.Warm}, ${n}`"}), path: "/?name=Ada", want: "Hello, Ada"},
@@ -57,6 +59,14 @@ def build_wheel(where, config_settings=None, metadata_directory=None):
 		{name: "detected", spec: files(map[string]string{"app.py": "def main():\n    return 'found'\n"}), want: "found"},
 		{name: "shell", spec: "runtime: command\ncommand: [sh, -c, 'exec python3 -m http.server $PORT']\n" + files(map[string]string{"index.html": "static"}), want: "static"},
 	} {
+		cases = append(cases, c)
+		if strings.HasPrefix(c.spec, "runtime: go") && !testing.Short() { // takes a while: the others go on meanwhile
+			if err := s.apply("Function", c.name, spec(c.spec)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			if c.slow && testing.Short() {
 				t.Skip("fetches or compiles")

@@ -144,7 +144,8 @@ func TestKilledAndStartedAgain(t *testing.T) {
 	s.deploy("js", "runtime: node\nenv: [{name: WORD, valueFrom: {secretKeyRef: {name: key, key: word}}}]\n"+inline("export default () => process.env.WORD"))
 	s.deploy("py", "runtime: python\nscale: {min: 1}\n"+inline("def main():\n    return 'python'\n"))
 	s.deploy("net", "runtime: command\nnetwork: private\ncommand: [node, s.js]\n"+files(map[string]string{"s.js": "require('http').createServer((q, r) => r.end('program')).listen(process.env.PORT)"}))
-	for n, want := range map[string]string{"js": "kept", "py": "python", "net": "program"} {
+	s.deploy("child", "runtime: python\n"+inline("import subprocess\ndef main():\n    subprocess.Popen(['/bin/sh', '-c', 'trap \"\" TERM HUP INT; sleep 1000 & wait'], start_new_session=True)\n    return 'started'\n"))
+	for n, want := range map[string]string{"js": "kept", "py": "python", "net": "program", "child": "started"} {
 		if got := s.must(n, "/"); got != want {
 			t.Fatalf("%s: %q", n, got)
 		}
