@@ -188,8 +188,9 @@ func (s *state) putFunction(k store.Key, f *api.Function) {
 	}
 	public := f.Spec.Visibility != "private"
 	had := fn.exists.Swap(true)
+	own := fn.target() // one for all its addresses
 	if !had {
-		s.paths.Put(pathEntry(fn, fn.target()))
+		s.paths.Put(pathEntry(fn, own))
 	}
 	if had && public == fn.public.Load() {
 		return
@@ -207,7 +208,7 @@ func (s *state) putFunction(k store.Key, f *api.Function) {
 		s.publish("~"+k.Namespace+"/"+k.Name, &table.Entry[*target]{
 			// A route someone wrote for this host comes first.
 			ID: "~" + k.Namespace + "/" + k.Name, Created: time.Unix(1<<40, 0),
-			Spec: &api.RouteSpec{Host: h, Prefix: "/"}, Value: fn.target(),
+			Spec: &api.RouteSpec{Host: h, Prefix: "/"}, Value: own,
 		})
 	}
 }
@@ -231,6 +232,8 @@ func (s *state) putRevision(k store.Key, v *api.Revision) {
 	if old := ref.cur.Load(); old != nil && old.obj.Metadata.UID == v.Metadata.UID {
 		return // its spec never changes, and the Waker knows it by its pointer
 	}
+	// All revisions are kept in memory, so without what no call asks for.
+	v.Metadata.ManagedFields, v.Status = nil, api.RevisionStatus{}
 	r := &revision{obj: v, function: s.function(k.Namespace, v.Spec.Function), timeout: v.Spec.Timeout.Duration, limit: v.Spec.BodyLimit}
 	if r.timeout <= 0 {
 		r.timeout = api.DefaultTimeout
