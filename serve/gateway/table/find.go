@@ -123,14 +123,14 @@ func (s *search[T]) node(n *node[T], at, vars int) bool {
 func (s *search[T]) end(list []*Entry[T], cut int) bool {
 	for _, e := range list {
 		if s.allow != nil {
-			for _, m := range e.Spec.Methods {
+			for _, m := range e.methods {
 				if s.allow[m] = true; m == "GET" {
 					s.allow["HEAD"] = true
 				}
 			}
 			continue
 		}
-		if !allows(e.Spec.Methods, s.method) {
+		if !allows(e.methods, s.method) {
 			continue
 		}
 		s.m.Entry, s.m.Cut = e, cut

@@ -15,12 +15,18 @@ type token struct{ _ byte }
 
 // smap is a persistent map from strings: a leaf with a few items or a branch by
 // four bits of the key's hash. A change copies one leaf and the branches above.
-// nil is an empty map.
+// It is a value, and its branches hold values, because each pointer followed on
+// the way to a key is memory that is likely not in the processor's cache. The
+// zero value is empty.
 type smap[V any] struct {
-	own   *token
-	n     int // keys in and below
-	items []item[V]
-	kids  *[16]*smap[V] // nil in a leaf
+	kids  *branch[V] // nil in a leaf
+	items []item[V]  // never changed in place
+	n     int        // keys in and below
+}
+
+type branch[V any] struct {
+	kids [16]smap[V]
+	own  *token
 }
 
 type item[V any] struct {
@@ -31,9 +37,6 @@ type item[V any] struct {
 
 // get returns the value of k.
 func (s *smap[V]) get(k string) (v V, ok bool) {
-	if s == nil {
-		return v, false
-	}
 	if s.kids == nil {
 		for i := range s.items {
 			if s.items[i].key == k {
@@ -43,11 +46,10 @@ func (s *smap[V]) get(k string) (v V, ok bool) {
 		return v, false
 	}
 	hash := maphash.String(seed, k)
-	if s = s.leaf(hash); s != nil {
-		for i := range s.items {
-			if s.items[i].hash == hash && s.items[i].key == k {
-				return s.items[i].v, true
-			}
+	s = s.leaf(hash)
+	for i := range s.items {
+		if s.items[i].hash == hash && s.items[i].key == k {
+			return s.items[i].v, true
 		}
 	}
 	return v, false
@@ -55,87 +57,75 @@ func (s *smap[V]) get(k string) (v V, ok bool) {
 
 // getBytes is get without a string.
 func (s *smap[V]) getBytes(k []byte) (v V, ok bool) {
-	if s == nil {
-		return v, false
-	}
 	hash := maphash.Bytes(seed, k)
-	if s = s.leaf(hash); s != nil {
-		for i := range s.items {
-			if s.items[i].hash == hash && s.items[i].key == string(k) {
-				return s.items[i].v, true
-			}
+	s = s.leaf(hash)
+	for i := range s.items {
+		if s.items[i].hash == hash && s.items[i].key == string(k) {
+			return s.items[i].v, true
 		}
 	}
 	return v, false
 }
 
 func (s *smap[V]) leaf(hash uint64) *smap[V] {
-	for s != nil && s.kids != nil {
-		s, hash = s.kids[hash&15], hash>>4
+	for s.kids != nil {
+		s, hash = &s.kids.kids[hash&15], hash>>4
 	}
 	return s
-}
-
-// size is the number of keys.
-func (s *smap[V]) size() int {
-	if s == nil {
-		return 0
-	}
-	return s.n
 }
 
 // put returns a map with v under k.
-func (s *smap[V]) put(t *token, k string, v V) *smap[V] {
+func (s smap[V]) put(t *token, k string, v V) smap[V] {
 	return s.set(t, item[V]{maphash.String(seed, k), k, v}, 0)
 }
 
-func (s *smap[V]) set(t *token, it item[V], depth int) *smap[V] {
-	s = s.owned(t)
+func (s smap[V]) set(t *token, it item[V], depth int) smap[V] {
 	if s.kids != nil {
-		kid := &s.kids[it.hash>>(4*depth)&15]
-		before := (*kid).size()
-		*kid = (*kid).set(t, it, depth+1)
-		s.n += (*kid).n - before
+		s.kids = s.kids.owned(t)
+		kid := &s.kids.kids[it.hash>>(4*depth)&15]
+		before := kid.n
+		*kid = kid.set(t, it, depth+1)
+		s.n += kid.n - before
 		return s
 	}
 	if i := s.index(it.key); i >= 0 {
+		s.items = slices.Clone(s.items)
 		s.items[i].v = it.v
 		return s
 	}
-	s.n++
-	if len(s.items) < perLeaf || depth > 14 {
-		s.items = append(s.items, it)
-		return s
+	items := append(append(make([]item[V], 0, len(s.items)+1), s.items...), it)
+	if len(items) <= perLeaf || depth > 14 {
+		return smap[V]{items: items, n: s.n + 1}
 	}
-	items := append(s.items, it)
-	s.items, s.kids = nil, new([16]*smap[V])
+	b := &branch[V]{own: t}
 	for _, it := range items {
-		kid := &s.kids[it.hash>>(4*depth)&15]
-		*kid = (*kid).set(t, it, depth+1)
+		kid := &b.kids[it.hash>>(4*depth)&15]
+		*kid = kid.set(t, it, depth+1)
 	}
-	return s
+	return smap[V]{kids: b, n: s.n + 1}
 }
 
-// del returns a map without k; nil when it was the last key.
-func (s *smap[V]) del(t *token, k string) *smap[V] {
+// del returns a map without k.
+func (s smap[V]) del(t *token, k string) smap[V] {
 	if _, had := s.get(k); !had {
 		return s
 	}
 	return s.unset(t, k, maphash.String(seed, k))
 }
 
-func (s *smap[V]) unset(t *token, k string, hash uint64) *smap[V] {
+func (s smap[V]) unset(t *token, k string, hash uint64) smap[V] {
 	if s.n == 1 {
-		return nil
+		return smap[V]{}
 	}
-	s = s.owned(t)
 	s.n--
 	if s.kids != nil {
-		s.kids[hash&15] = s.kids[hash&15].unset(t, k, hash>>4)
+		s.kids = s.kids.owned(t)
+		kid := &s.kids.kids[hash&15]
+		*kid = kid.unset(t, k, hash>>4)
 		return s
 	}
 	i := s.index(k)
-	s.items = slices.Delete(s.items, i, i+1)
+	s.items = slices.Concat(s.items[:i], s.items[i+1:])
 	return s
 }
 
@@ -143,17 +133,12 @@ func (s *smap[V]) index(k string) int {
 	return slices.IndexFunc(s.items, func(it item[V]) bool { return it.key == k })
 }
 
-func (s *smap[V]) owned(t *token) *smap[V] {
-	switch {
-	case s == nil:
-		return &smap[V]{own: t}
-	case s.own == t:
-		return s
+// owned is b, or a copy of it that the change of t may alter.
+func (b *branch[V]) owned(t *token) *branch[V] {
+	if b.own == t {
+		return b
 	}
-	c := &smap[V]{own: t, n: s.n, items: slices.Clone(s.items)}
-	if s.kids != nil {
-		kids := *s.kids
-		c.kids = &kids
-	}
-	return c
+	c := *b
+	c.own = t
+	return &c
 }

@@ -20,7 +20,8 @@ type Entry[T any] struct {
 	Spec    *api.RouteSpec
 	Value   T
 
-	names []string // of the variables, in order
+	methods []string // Spec's, where a look-up finds them sooner
+	names   []string // of the variables, in order
 }
 
 // Names are the names of the pattern's variables, in order.
@@ -28,14 +29,14 @@ func (e *Entry[T]) Names() []string { return e.names }
 
 // Table is an immutable set of entries. The zero value and nil are empty.
 type Table[T any] struct {
-	hosts *smap[*node[T]] // exact hosts; "*.x" under "*.x"; any host under ""
-	wild  int             // wildcard hosts
+	hosts smap[*node[T]] // exact hosts; "*.x" under "*.x"; any host under ""
+	wild  int            // wildcard hosts
 }
 
 // node is a place in a trie: the segments that lead to it are matched.
 type node[T any] struct {
 	own      *token
-	literal  *smap[*node[T]]
+	literal  smap[*node[T]]
 	variable *node[T]
 	exact    []*Entry[T] // the path ends here
 	rest     []*Entry[T] // {name...} follows
@@ -68,7 +69,7 @@ func (c *Change[T]) End() *Table[T] {
 // fails when the pattern has more than MaxVars variables.
 func (c *Change[T]) Put(e *Entry[T]) error {
 	segments, prefix := api.RouteSegments(e.Spec)
-	e.names = nil
+	e.methods, e.names = e.Spec.Methods, nil
 	for _, s := range segments {
 		if strings.HasPrefix(s, "{") {
 			e.names = append(e.names, strings.TrimSuffix(strings.Trim(s, "{}"), "..."))
@@ -139,7 +140,7 @@ func (n *node[T]) edit(t *token, segments []string, prefix bool, f func([]*Entry
 			n.literal = n.literal.put(t, unique.Make(segments[0]).Value(), child)
 		}
 	}
-	if n.literal.size() == 0 && n.variable == nil && len(n.exact)+len(n.rest)+len(n.prefix) == 0 {
+	if n.literal.n == 0 && n.variable == nil && len(n.exact)+len(n.rest)+len(n.prefix) == 0 {
 		return nil
 	}
 	return n

@@ -199,8 +199,8 @@ func TestAgainstNaive(t *testing.T) {
 		for _, e := range live {
 			c.Remove(e)
 		}
-		if end := c.End(); end.hosts.size() != 0 || end.wild != 0 {
-			t.Fatalf("%d hosts are left of nothing", end.hosts.size())
+		if end := c.End(); end.hosts.n != 0 || end.wild != 0 {
+			t.Fatalf("%d hosts are left of nothing", end.hosts.n)
 		}
 	})
 }
