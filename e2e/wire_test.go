@@ -107,7 +107,7 @@ export default {
 func TestWire(t *testing.T) {
 	s := up(t)
 	s.deploy("wire", "runtime: node\nconcurrency: 32\nscale: {max: 1}\nbodyLimit: 300Mi\n"+inline(wires))
-	s.deploy("small", "runtime: node\nconcurrency: 4\nbodyLimit: 8Mi\n"+inline("exports.handler = (event) => event.method"))
+	s.deploy("small", "runtime: node\nconcurrency: 4\n"+inline("exports.handler = (event) => event.method"))
 	s.must("wire", "/")
 
 	t.Run("upload and download of 200 MB", func(t *testing.T) {

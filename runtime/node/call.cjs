@@ -133,6 +133,7 @@ class Call {
       this.chunks = [];
       if (!this.bodyEnded) return;
       this.onBody = undefined;
+      if (this.gone) return then(W.NONE); // what came of it is of no use
       then(got.length === 1 ? got[0] : got.length === 0 ? W.NONE : Buffer.concat(got, size));
     };
     this.onBody = more;
