@@ -123,16 +123,17 @@ func run(ctx context.Context, only string, rounds int, quick, verbose bool, mark
 	for _, s := range runs {
 		b.note("%s: %s", s.name, s.title)
 		b.report.begin(s)
-		if err := s.run(b); err != nil {
-			return fmt.Errorf("section %s: %w", s.name, err)
+		if err = s.run(b); err != nil {
+			err = fmt.Errorf("section %s: %w", s.name, err)
+			break
 		}
 	}
 	b.report.took = time.Since(begin)
-	fmt.Print(b.report.text())
-	if markdown != "" {
+	fmt.Print(b.report.text()) // what was measured before something failed, too
+	if err == nil && markdown != "" {
 		return os.WriteFile(markdown, []byte(b.report.markdown()), 0o644)
 	}
-	return nil
+	return err
 }
 
 // note says on stderr what is being done.

@@ -80,13 +80,13 @@ func (b *bench) memory() error {
 }
 
 // settled is the smallest resident memory of the hearth process, in KiB, in the
-// time given.
+// time given, or until it has not become smaller for long.
 func (s *server) settled(wait time.Duration) (int64, error) {
 	if s.b.quick {
 		wait = min(wait, 10*time.Second)
 	}
-	least := int64(0)
-	for begin := time.Now(); time.Since(begin) < wait; {
+	least, fell := int64(0), time.Now()
+	for begin := time.Now(); time.Since(begin) < wait && time.Since(fell) < 75*time.Second; {
 		f := strings.Fields(field(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid), "VmRSS"))
 		if len(f) != 2 {
 			return 0, fmt.Errorf("cannot read the memory of hearth up: %s", s.stderr.String())
@@ -94,6 +94,9 @@ func (s *server) settled(wait time.Duration) (int64, error) {
 		kib, err := strconv.ParseInt(f[0], 10, 64)
 		if err != nil {
 			return 0, err
+		}
+		if least == 0 || kib < least-least/200 {
+			fell = time.Now()
 		}
 		if least == 0 || kib < least {
 			least = kib
