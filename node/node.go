@@ -38,6 +38,7 @@ type Node struct {
 	ReadyIn    time.Duration
 
 	cfg      Config
+	ballast  []byte // see heap.go
 	lock     *lock
 	store    *sql.Store
 	records  *sql.Records
@@ -74,7 +75,7 @@ func Up(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, api.Errorf(api.CodeUsage, "%s is no folder name", cfg.State)
 	}
-	n := &Node{cfg: cfg, State: state, find: runtime.Once(runtime.Find), started: begin, failed: make(chan error, 4)}
+	n := &Node{cfg: cfg, ballast: ballast(), State: state, find: runtime.Once(runtime.Find), started: begin, failed: make(chan error, 4)}
 	var undo []func()
 	defer func() {
 		if err != nil {
