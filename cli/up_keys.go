@@ -160,7 +160,11 @@ func (u *up) invokeLast(ctx context.Context) {
 	u.a.say("  %s %s   %s\n  %s", res.Request.Method, name, u.a.verdict(res, time.Since(began)), indent(strings.TrimSpace(string(body)), "  "))
 }
 
-// rebuild builds up's own deployments again, or the function deployed last.
+// rebuildWithin bounds how long the key r waits for a build.
+const rebuildWithin = 10 * time.Minute
+
+// rebuild builds up's own deployments again, or the function deployed last, and
+// tells what came of it.
 func (u *up) rebuild(ctx context.Context) {
 	var names []string
 	for _, d := range u.targets {
@@ -174,14 +178,54 @@ func (u *up) rebuild(ctx context.Context) {
 		}
 	}
 	for _, n := range names {
-		patch, err := marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{api.AnnotationRebuild: time.Now().UTC().Format(time.RFC3339Nano)}}})
+		stamp := time.Now().UTC().Format(time.RFC3339Nano)
+		patch, err := marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{api.AnnotationRebuild: stamp}}})
 		if err != nil {
 			return
 		}
-		if _, err := u.c.Patch(ctx, mustKind("function"), n, patch, client.WriteOptions{}); err != nil {
-			u.a.say("  %s %s: %v", u.a.paint.bad("✗"), n, err)
+		o, err := u.c.Patch(ctx, mustKind("function"), n, patch, client.WriteOptions{})
+		if err == nil {
+			u.a.say("  rebuilding %s", n)
+			o, err = u.rebuilt(ctx, o, stamp)
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				u.tellFailure(&deployment{path: n}, u.a.paint.dim(time.Now().Format(time.TimeOnly)), asError(ctx, err))
+			}
 			continue
 		}
-		u.a.say("  rebuilding %s", n)
+		f, err := client.As[api.Function](o, nil)
+		if err == nil {
+			u.a.say("  %s rebuilt, %s serving", n, revisionText(f.Status.LatestReadyRevision))
+		}
+	}
+}
+
+// rebuilt waits until the build asked for by stamp has ended, well or not.
+func (u *up) rebuilt(ctx context.Context, o client.Object, stamp string) (client.Object, error) {
+	ctx, cancel := context.WithTimeout(ctx, rebuildWithin)
+	defer cancel()
+	for {
+		f, err := client.As[api.Function](o, nil)
+		if err != nil {
+			return o, err
+		}
+		if b := f.Status.Build; b != nil && b.Rebuild == stamp && b.Phase != "Running" {
+			if b.Phase == "Failed" {
+				return o, api.Errorf(api.CodeBuildFailed, "%s", b.Message)
+			}
+			if done, _, err := settled(o, o.Meta.Generation); done {
+				return o, err
+			}
+		}
+		if err := u.a.nextChange(ctx, u.c, o, false, time.Time{}); err != nil {
+			return o, err
+		}
+		if ctx.Err() != nil {
+			return o, api.Errorf(api.CodeNotReady, "%s was not rebuilt within %s", o.Meta.Name, short(rebuildWithin))
+		}
+		if o, err = u.c.Get(ctx, o.Kind, o.Meta.Name); err != nil {
+			return o, err
+		}
 	}
 }
