@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -143,6 +144,9 @@ func (e *Error) Help() string {
 	}
 	return e.Code.Row().Hint
 }
+
+// HelpFor is Help with the name of what it is about in place of NAME.
+func (e *Error) HelpFor(name string) string { return strings.ReplaceAll(e.Help(), "NAME", name) }
 
 // AsError finds the *Error in err's chain; any other error becomes an internal
 // one that keeps err as its cause and does not show its text.

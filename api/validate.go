@@ -106,7 +106,11 @@ func validateFunction(obj any) (errs []FieldError) {
 	if s.Timeout != nil && s.Timeout.Duration <= 0 {
 		errs = append(errs, FieldError{Path: "spec.timeout", Message: "must be more than 0"})
 	}
-	if len(s.Command) > 0 && s.Runtime != "" && s.Runtime != RuntimeCommand {
+	switch s.Runtime { // a Runtime object may stand on command
+	case RuntimeNode, RuntimePython, RuntimeGo:
+		if len(s.Command) == 0 {
+			break
+		}
 		errs = append(errs, FieldError{Path: "spec.command", Message: "only the command runtime takes a command", Hint: "set runtime: command, or remove it"})
 	}
 	for _, q := range []struct {

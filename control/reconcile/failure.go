@@ -79,10 +79,10 @@ func (a *attempt) failed(ctx context.Context, st stage, err error) error {
 		switch st {
 		case stageReferences:
 			a.buildInfo(f, "Pending", cut(full))
-			a.set(f, api.Condition{Type: api.ConditionBuilt, Status: api.Unknown, Reason: reason, Message: e.Message, Hint: e.Help()})
+			a.set(f, api.Condition{Type: api.ConditionBuilt, Status: api.Unknown, Reason: reason, Message: e.Message, Hint: e.HelpFor(f.Metadata.Name)})
 		case stageBuild:
 			a.buildInfo(f, "Failed", cut(full))
-			a.set(f, api.Condition{Type: api.ConditionBuilt, Status: api.False, Reason: reason, Message: e.Message, Hint: e.Help()})
+			a.set(f, api.Condition{Type: api.ConditionBuilt, Status: api.False, Reason: reason, Message: e.Message, Hint: e.HelpFor(f.Metadata.Name)})
 		case stageLoad:
 			a.buildInfo(f, "Succeeded", "")
 			a.set(f, api.Condition{Type: api.ConditionBuilt, Status: api.True, Reason: "Built"})
@@ -91,7 +91,7 @@ func (a *attempt) failed(ctx context.Context, st stage, err error) error {
 		if st == stageLoad {
 			message = cut(full) // the language's traceback
 		}
-		a.verdict(f, reason, message, e.Help())
+		a.verdict(f, reason, message, e.HelpFor(f.Metadata.Name))
 		a.isolated(f)
 	})
 	if werr != nil {
@@ -136,7 +136,7 @@ func (a *attempt) failedRevision(ctx context.Context, rev *api.Revision, err err
 	}
 	werr := a.r.revisionStatus(ctx, revisionKey(a.k.Namespace, rev.Metadata.Name), func(v *api.Revision) bool {
 		v.Status.Conditions = v.Status.Conditions.Set(api.Condition{
-			Type: api.ConditionReady, Status: api.False, Reason: reason, Message: cut(message), Hint: e.Help(), ObservedGeneration: v.Metadata.Generation,
+			Type: api.ConditionReady, Status: api.False, Reason: reason, Message: cut(message), Hint: e.HelpFor(v.Spec.Function), ObservedGeneration: v.Metadata.Generation,
 		}, time.Now())
 		return true
 	})

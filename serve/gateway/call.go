@@ -285,14 +285,17 @@ func (c *call) failWith(status int, e *api.Error) {
 	if c.r.ContentLength != 0 && c.body.rest(c.r) {
 		h.Set("Connection", "close")
 	}
-	message, detail := public(e), ""
+	message, detail, hint := public(e), "", e.Help()
 	if c.invoked && e.Code != api.CodeInternal { // by the owner
 		message, detail = e.Message, e.Detail
+		if c.fn != nil {
+			hint = e.HelpFor(c.fn.name)
+		}
 	}
 	if accept := c.r.Header.Get("Accept"); strings.Contains(accept, "text/") && !strings.Contains(accept, "json") {
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		c.w.WriteHeader(status)
-		n, _ := c.w.Write([]byte(message + "\n" + e.Help() + "\nrequest " + c.id + "\n"))
+		n, _ := c.w.Write([]byte(message + "\n" + hint + "\nrequest " + c.id + "\n"))
 		c.out = int64(n)
 		return
 	}
@@ -305,7 +308,7 @@ func (c *call) failWith(status int, e *api.Error) {
 	b, _ := json.Marshal(struct {
 		Error     inner  `json:"error"`
 		RequestID string `json:"requestId"`
-	}{inner{e.Code, message, e.Help(), detail}, c.id})
+	}{inner{e.Code, message, hint, detail}, c.id})
 	h.Set("Content-Type", "application/json")
 	c.w.WriteHeader(status)
 	n, _ := c.w.Write(append(b, '\n'))
