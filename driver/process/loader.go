@@ -3,6 +3,7 @@ package process
 import (
 	"context"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
@@ -99,8 +100,12 @@ func withDefaults(l engine.Limits) engine.Limits {
 
 // start implements loading.
 func (l *loader) start(ctx context.Context, urgent bool) (*warm, error) {
-	return l.boot(ctx, l.engine.newID(l.runtime.Name), func(c sandbox.Config, _ []*os.File) (*sandbox.Box, error) {
-		c.Args, c.Env, c.Binds = l.command, l.env, l.binds
+	env := l.env
+	if urgent {
+		env = append(slices.Clone(env), "HEARTH_URGENT=1")
+	}
+	return l.boot(ctx, l.engine.newID(l.runtime.Name), urgent, func(c sandbox.Config, _ []*os.File) (*sandbox.Box, error) {
+		c.Args, c.Env, c.Binds = l.command, env, l.binds
 		return l.startBox(ctx, c, urgent)
 	})
 }
@@ -116,15 +121,18 @@ func (k kind) startBox(ctx context.Context, c sandbox.Config, urgent bool) (*san
 // runner brings a loader to life on its descriptors: listen, stdout, stderr.
 type runner func(c sandbox.Config, files []*os.File) (*sandbox.Box, error)
 
-// boot starts a loader and warms it up.
-func (l *loader) boot(ctx context.Context, id string, run runner) (*warm, error) {
+// boot starts a loader and warms it up, unless a call waits for it: that call
+// would wait for twenty before it.
+func (l *loader) boot(ctx context.Context, id string, urgent bool, run runner) (*warm, error) {
 	w, err := l.greet(ctx, id, run)
 	if err != nil {
 		return nil, err
 	}
-	if err := w.warmUp(ctx); err != nil {
-		w.kill()
-		return nil, w.explainStart(err, l.runtime.Name)
+	if !urgent {
+		if err := w.warmUp(ctx); err != nil {
+			w.kill()
+			return nil, w.explainStart(err, l.runtime.Name)
+		}
 	}
 	w.ready()
 	return w, nil

@@ -61,7 +61,7 @@ func (z *zygote) start(ctx context.Context, urgent bool) (*warm, error) {
 		return z.loader.start(ctx, urgent)
 	}
 	id := z.engine.newID(z.runtime.Name)
-	w, err := z.boot(ctx, id, func(c sandbox.Config, files []*os.File) (*sandbox.Box, error) {
+	w, err := z.boot(ctx, id, urgent, func(c sandbox.Config, files []*os.File) (*sandbox.Box, error) {
 		return z.fork(ctx, m, c, files)
 	})
 	if err != nil && m.ended() {

@@ -17,6 +17,8 @@ const response = require('./response.cjs');
 
 const listenFd = Number(process.env.HEARTH_LISTEN_FD || 3);
 delete process.env.HEARTH_LISTEN_FD;
+const urgent = process.env.HEARTH_URGENT === '1'; // a call waits: be there first, warm later
+delete process.env.HEARTH_URGENT;
 
 let control;          // the control connection
 let loading = false;  // LOAD was received
@@ -186,7 +188,7 @@ function hide() {
   }
 }
 
-warmUp().then(() => {
+(urgent ? Promise.resolve() : warmUp()).then(() => {
   logs.install();
   response.install();
   hide();

@@ -18,6 +18,7 @@ from _hearth import server  # noqa: E402
 
 if __name__ == "__main__":
     _fd = int(os.environ.pop("HEARTH_LISTEN_FD", "3"))
+    os.environ.pop("HEARTH_URGENT", None)
     if "--zygote" in _arguments:
         from _hearth import zygote
 
