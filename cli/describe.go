@@ -64,7 +64,13 @@ func (a *app) runDescribe(ctx context.Context, word string) error {
 	}
 	var b strings.Builder
 	paint := a.tablePaint()
-	fmt.Fprintln(&b, verdict(paint, o, s))
+	line := verdict(paint, o, s)
+	if o.Kind.Kind == "Function" {
+		if why := a.stuck(ctx, c, o.Meta.Namespace, o.Meta.Name); why != "" {
+			line = paint.bold(ref(o)) + "   " + paint.bad("does not start any more") + ": " + why
+		}
+	}
+	fmt.Fprintln(&b, line)
 	next := describeConditions(&b, paint, o.Meta.Name, s)
 	describeBuild(&b, s.Status.Build)
 	if o.Kind.Kind != "Secret" { // whose values are not for screens
@@ -82,6 +88,30 @@ func (a *app) runDescribe(ctx context.Context, word string) error {
 	}
 	p.done()
 	return a.data(b.String())
+}
+
+// stuck says why a function that was ready cannot start an instance now; empty
+// when it can, or when the server does not tell this caller.
+func (a *app) stuck(ctx context.Context, c *client.Client, namespace, name string) string {
+	data, err := c.Status(ctx)
+	if err != nil {
+		return ""
+	}
+	var status struct {
+		Scale []struct {
+			Tenant, Function, Error string
+			Instances               int
+		}
+	}
+	if json.Unmarshal(data, &status) != nil {
+		return ""
+	}
+	for _, s := range status.Scale {
+		if s.Tenant == namespace && s.Function == name && s.Error != "" && s.Instances == 0 {
+			return first(s.Error)
+		}
+	}
+	return ""
 }
 
 // verdict is the first line: can this be used now, and if not, why.

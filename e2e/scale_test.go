@@ -180,5 +180,9 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), H).serve_forever(
 		if _, talk, code := s.run("invoke", "never"); code != 1 || !strings.Contains(talk, "status 9") || !strings.Contains(talk, "hint: ") {
 			t.Errorf("invoke: %d %s", code, talk)
 		}
+		out, _, _ := s.run("describe", "never")
+		if line, _, _ := strings.Cut(out, "\n"); !strings.Contains(line, "does not start any more") || !strings.Contains(line, "status 9") {
+			t.Errorf("the verdict of describe is %q", line)
+		}
 	})
 }
