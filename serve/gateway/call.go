@@ -161,8 +161,8 @@ func (c *call) attempt(ctx *deadlineContext) (err error) {
 		h.Set("X-Hearth-Start", temperature(c.cold))
 	}
 	left := time.Until(ctx.at)
-	if left <= 0 {
-		return ended(context.DeadlineExceeded)
+	if left <= 0 { // its turn came as its time was over: all of it was spent in the queue
+		return &api.Error{Code: api.CodeQueueTimeout, Message: "no instance was free before the call's time was over", RetryAfter: time.Second}
 	}
 	broken, err = c.forward(l, left)
 	if broken && c.invoked && api.IsCode(err, api.CodeInstanceLost) {
