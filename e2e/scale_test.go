@@ -125,7 +125,7 @@ func TestScale(t *testing.T) {
 				t.Fatal(a)
 			}
 		}
-		if status[504] > 50 || status[429] == 0 || status[200] == 0 || status[429] > 200 {
+		if status[429] == 0 || status[200] == 0 || status[429] > 200 {
 			t.Errorf("1100 calls at once of a function that answers one: %v", status)
 		}
 	})
