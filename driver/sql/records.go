@@ -173,33 +173,36 @@ func (r *Records) failed(ctx context.Context, err error) error {
 	return problem(err)
 }
 
-const callColumns = `time, request, tenant, function, revision, instance, route, method, path, status, duration, queued, cold, sent_in, sent_out, code, trace`
-
 // Calls implements record.Store.
 func (r *Records) Calls(ctx context.Context, q record.Query) ([]record.Call, error) {
 	if err := r.ready(ctx); err != nil {
 		return nil, err
 	}
-	where, args := selection(q)
-	if q.Errors {
-		where += " AND status >= 400"
-	}
 	var calls []record.Call
 	err := r.file.snapshot(ctx, func(c *sql.Conn) error {
-		rows, err := c.QueryContext(context.Background(), "SELECT "+callColumns+" FROM calls WHERE 1"+where+" ORDER BY id DESC LIMIT ?", append(args, q.Most())...)
+		rows, err := c.QueryContext(context.Background(), "SELECT last, (SELECT call FROM totals), data FROM batches WHERE until >= ? ORDER BY last DESC", stamp(q.Since))
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
 		for rows.Next() && ctx.Err() == nil {
-			var c record.Call
-			var at int64
-			if err := rows.Scan(&at, &c.Request, &c.Tenant, &c.Function, &c.Revision, &c.Instance, &c.Route, &c.Method, &c.Path, &c.Status,
-				&c.Duration, &c.Queued, &c.Cold, &c.In, &c.Out, &c.Code, &c.Trace); err != nil {
+			var last, newest int64
+			var data sql.RawBytes
+			if err := rows.Scan(&last, &newest, &data); err != nil {
 				return err
 			}
-			c.Time = moment(at)
-			calls = append(calls, c)
+			some, err := parseCalls(data)
+			if err != nil {
+				return err
+			}
+			for i := len(some) - 1; i >= 0; i, last = i-1, last-1 {
+				if last <= newest-int64(r.opts.Calls) || len(calls) == q.Most() {
+					return nil
+				}
+				if q.SelectsCall(some[i]) {
+					calls = append(calls, some[i])
+				}
+			}
 		}
 		return rows.Err()
 	})

@@ -3,6 +3,7 @@ package sql
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"time"
 
 	"github.com/hearth-run/hearth/core/engine"
@@ -21,7 +22,8 @@ type writer struct {
 	spareCalls []record.Call // empty, to be filled next
 	spareLines []engine.Line
 
-	insertCall, insertLine, total *sql.Stmt
+	insertCalls, insertLine, total *sql.Stmt
+	data                           []byte // scratch
 }
 
 // newWriter prepares the statements and reads where the tables stand.
@@ -29,7 +31,7 @@ func newWriter(r *Records) (*writer, error) {
 	w := &writer{r: r, conn: r.file.write}
 	bg := context.Background()
 	for text, stmt := range map[string]**sql.Stmt{
-		"INSERT INTO calls (id, " + callColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)":                             &w.insertCall,
+		"INSERT INTO batches (last, until, data) VALUES (?, ?, ?)":                                                                              &w.insertCalls,
 		"INSERT INTO lines (id, time, tenant, function, revision, instance, request, stream, size, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)": &w.insertLine,
 		"UPDATE totals SET call = ?, line = ?, line_bytes = ?":                                                                                  &w.total,
 	} {
@@ -117,11 +119,17 @@ func (w *writer) try(calls []record.Call, lines []engine.Line) error {
 	bg := context.Background()
 	call, line, bytes := w.call, w.line, w.lineBytes
 	_, err := w.conn.ExecContext(bg, "BEGIN IMMEDIATE")
-	for i := 0; err == nil && i < len(calls); i++ {
-		c := &calls[i]
-		call++
-		_, err = w.insertCall.ExecContext(bg, call, stamp(c.Time), c.Request, c.Tenant, c.Function, c.Revision, c.Instance, c.Route, c.Method, c.Path,
-			c.Status, int64(c.Duration), int64(c.Queued), c.Cold, c.In, c.Out, c.Code, c.Trace)
+	for some := range slices.Chunk(calls, batchCalls) {
+		if err != nil {
+			break
+		}
+		var until int64
+		for i := range some {
+			until = max(until, stamp(some[i].Time))
+		}
+		call += int64(len(some))
+		w.data = appendCalls(w.data[:0], some)
+		_, err = w.insertCalls.ExecContext(bg, call, until, w.data)
 	}
 	for i := 0; err == nil && i < len(lines); i++ {
 		l := &lines[i]
@@ -131,7 +139,7 @@ func (w *writer) try(calls []record.Call, lines []engine.Line) error {
 		_, err = w.insertLine.ExecContext(bg, line, stamp(l.Time), l.Tenant, l.Function, l.Revision, l.Instance, l.Request, l.Stream, size, l.Text)
 	}
 	if err == nil && len(calls) > 0 {
-		_, err = w.conn.ExecContext(bg, "DELETE FROM calls WHERE id <= ?", call-int64(w.r.opts.Calls))
+		_, err = w.conn.ExecContext(bg, "DELETE FROM batches WHERE last <= ?", call-int64(w.r.opts.Calls))
 	}
 	if over := bytes - w.r.opts.LineBytes; err == nil && over > 0 {
 		var freed int64
