@@ -65,8 +65,8 @@ func (a *app) runDescribe(ctx context.Context, word string) error {
 	var b strings.Builder
 	paint := a.tablePaint()
 	line := verdict(paint, o, s)
-	if o.Kind.Kind == "Function" {
-		if why := a.stuck(ctx, c, o.Meta.Namespace, o.Meta.Name); why != "" {
+	if serving := s.Status.LatestReadyRevision; o.Kind.Kind == "Function" && serving != "" {
+		if why := a.stuck(ctx, c, o.Meta.Namespace, serving); why != "" {
 			line = paint.bold(ref(o)) + "   " + paint.bad("does not start any more") + ": " + why
 		}
 	}
@@ -90,16 +90,16 @@ func (a *app) runDescribe(ctx context.Context, word string) error {
 	return a.data(b.String())
 }
 
-// stuck says why a function that was ready cannot start an instance now; empty
+// stuck says why a revision that was ready cannot start an instance now; empty
 // when it can, or when the server does not tell this caller.
-func (a *app) stuck(ctx context.Context, c *client.Client, namespace, name string) string {
+func (a *app) stuck(ctx context.Context, c *client.Client, namespace, revision string) string {
 	data, err := c.Status(ctx)
 	if err != nil {
 		return ""
 	}
 	var status struct {
 		Scale []struct {
-			Tenant, Function, Error string
+			Tenant, Revision, Error string
 			Instances               int
 		}
 	}
@@ -107,7 +107,7 @@ func (a *app) stuck(ctx context.Context, c *client.Client, namespace, name strin
 		return ""
 	}
 	for _, s := range status.Scale {
-		if s.Tenant == namespace && s.Function == name && s.Error != "" && s.Instances == 0 {
+		if s.Tenant == namespace && s.Revision == revision && s.Error != "" && s.Instances == 0 {
 			return first(s.Error)
 		}
 	}
