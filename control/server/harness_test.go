@@ -250,7 +250,7 @@ func (w *world) command(args ...string) *exec.Cmd {
 	w.t.Helper()
 	if w.kube == "" {
 		if _, err := exec.LookPath("kubectl"); err != nil {
-			w.t.Skip("kubectl is not in PATH")
+			w.t.Fatal("kubectl is not in PATH; without it nothing here is shown: install v1.32")
 		}
 		dir := w.t.TempDir()
 		w.kube, w.cache = filepath.Join(dir, "kubeconfig"), filepath.Join(dir, "cache")
