@@ -29,17 +29,18 @@ var rules = []struct {
 	{"core", []string{"api"}, "contracts know the nouns and nothing that implements or uses them"},
 	{"manifest", []string{"api"}, "text becomes documents of nouns; who stores or sends them is not its business"},
 	{"runtime", []string{"api"}, "what runs beside user code must not depend on who calls it"},
+	{"sandbox", []string{"api", "core"}, "a box knows no functions and no images; every driver that starts processes uses it"},
 	{"serve", []string{"api", "core", "runtime"}, "the data plane must run without the control plane and with any driver (promise 6)"},
 	{"control", []string{"api", "core", "manifest"}, "the control plane meets the data plane in the store only; runtimes and drivers are plugged by node"},
 	{"dialect", []string{"api", "core", "manifest"}, "a dialect is a pure translation"},
 	{"source", []string{"api", "core"}, "a source knows events and streams, not who consumes them"},
-	{"driver", []string{"api", "core", "runtime"}, "a driver serves a contract; nobody but node may know which one is used"},
+	{"driver", []string{"api", "core", "runtime", "sandbox"}, "a driver serves a contract; nobody but node may know which one is used"},
 	{"client", []string{"api", "core", "manifest"}, "a client speaks the API and links none of the server"},
-	{"node", []string{"api", "core", "manifest", "runtime", "serve", "control", "dialect", "source", "driver", "client"}, "assembly is the one place that sees all parts"},
+	{"node", []string{"api", "core", "manifest", "runtime", "serve", "control", "dialect", "source", "driver", "client", "sandbox"}, "assembly is the one place that sees all parts"},
 	{"cli", []string{"api", "core", "manifest", "runtime", "client", "node"}, "commands talk to the API like everyone else; only up assembles, through node"},
-	{"cmd", []string{"cli", "node", "driver/process/sandbox"}, "main is ten lines; the sandbox's first stage must run before anything else"},
+	{"cmd", []string{"cli", "node", "sandbox"}, "main is ten lines; the sandbox's first stage must run before anything else"},
 	{"e2e", []string{"api", "client", "node", "core"}, "a user has the binary and the API"},
-	{"bench", []string{"api", "client", "cli", "node", "serve", "runtime", "core", "manifest", "driver"}, "measurements may look at every part"},
+	{"bench", []string{"api", "client", "cli", "node", "serve", "runtime", "core", "manifest", "driver", "sandbox"}, "measurements may look at every part"},
 }
 
 // siblings are the folders whose direct children must not import each other.

@@ -15,7 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/hearth-run/hearth/cli"
-	"github.com/hearth-run/hearth/driver/process/sandbox"
+	"github.com/hearth-run/hearth/sandbox"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")

@@ -16,8 +16,8 @@ import (
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/client"
-	"github.com/hearth-run/hearth/driver/process/sandbox"
 	"github.com/hearth-run/hearth/node"
+	"github.com/hearth-run/hearth/sandbox"
 )
 
 func TestMain(m *testing.M) {

@@ -8,7 +8,7 @@ import (
 	"syscall"
 
 	"github.com/hearth-run/hearth/cli"
-	"github.com/hearth-run/hearth/driver/process/sandbox"
+	"github.com/hearth-run/hearth/sandbox"
 )
 
 // version is set when a release is linked.

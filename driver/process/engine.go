@@ -14,8 +14,8 @@ import (
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/blob"
 	"github.com/hearth-run/hearth/core/engine"
-	"github.com/hearth-run/hearth/driver/process/sandbox"
 	"github.com/hearth-run/hearth/runtime"
+	"github.com/hearth-run/hearth/sandbox"
 )
 
 // Options configure Open.

@@ -17,7 +17,7 @@ import (
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/engine"
-	"github.com/hearth-run/hearth/driver/process/sandbox"
+	"github.com/hearth-run/hearth/sandbox"
 )
 
 // environment is the loading of Fission's language servers, unmodified: a

@@ -8,9 +8,9 @@ import (
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/engine"
-	"github.com/hearth-run/hearth/driver/process/sandbox"
 	"github.com/hearth-run/hearth/runtime"
 	"github.com/hearth-run/hearth/runtime/frame"
+	"github.com/hearth-run/hearth/sandbox"
 )
 
 // Where things are inside a box.

@@ -14,7 +14,7 @@ import (
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/engine"
-	"github.com/hearth-run/hearth/driver/process/sandbox"
+	"github.com/hearth-run/hearth/sandbox"
 )
 
 // program is the loading of any program that serves HTTP: a box that is ready

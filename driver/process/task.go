@@ -7,7 +7,7 @@ import (
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/engine"
-	"github.com/hearth-run/hearth/driver/process/sandbox"
+	"github.com/hearth-run/hearth/sandbox"
 )
 
 // Task is a command to run in a box of its own until it ends, such as a step of a

@@ -9,8 +9,8 @@ import (
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/engine"
-	"github.com/hearth-run/hearth/driver/process/sandbox"
 	"github.com/hearth-run/hearth/runtime/frame"
+	"github.com/hearth-run/hearth/sandbox"
 )
 
 // warm is a started instance without user code.

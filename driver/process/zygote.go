@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hearth-run/hearth/driver/process/sandbox"
+	"github.com/hearth-run/hearth/sandbox"
 )
 
 // zygote is the loading of a loader that can fork itself: instances are children
