@@ -116,7 +116,9 @@ type Limits struct {
 type Scale struct {
 	Min  int       `json:"min,omitempty" min:"0" max:"1000" doc:"Instances kept running; 0 by default."`
 	Max  int       `json:"max,omitempty" min:"0" max:"1000" doc:"Most instances; 100 by default."`
-	Idle *Duration `json:"idle,omitempty" doc:"How long an unused instance is kept; 2m by default."`
+	Idle *Duration `json:"idle,omitempty" doc:"How long an unused instance is kept. By default that is foreseen from the calls so far, and 2m as long as there are few."`
+
+	Auto *Autoscale `json:"auto,omitempty" doc:"How their number follows the calls."`
 }
 
 // Retention bounds old revisions. One is removed when either bound says so;

@@ -100,9 +100,7 @@ func validateFunction(obj any) (errs []FieldError) {
 	s := f.Spec
 	errs = append(errs, validateSource(s.Source)...)
 	errs = append(errs, validateEnv("spec.env", s.Env)...)
-	if s.Scale.Max > 0 && s.Scale.Min > s.Scale.Max {
-		errs = append(errs, FieldError{Path: "spec.scale.min", Message: fmt.Sprintf("%d is more than spec.scale.max (%d)", s.Scale.Min, s.Scale.Max)})
-	}
+	errs = append(errs, ValidateScale("spec.scale", s.Scale)...)
 	if s.Timeout != nil && s.Timeout.Duration <= 0 {
 		errs = append(errs, FieldError{Path: "spec.timeout", Message: "must be more than 0"})
 	}
@@ -212,7 +210,7 @@ func validateRevision(obj any) (errs []FieldError) {
 	if !CheckDigest(r.Spec.Artifact) {
 		errs = append(errs, FieldError{Path: "spec.artifact", Message: fmt.Sprintf("%q is not a digest such as sha256:…", r.Spec.Artifact)})
 	}
-	return errs
+	return append(errs, ValidateScale("spec.scale", r.Spec.Scale)...)
 }
 
 func validateRuntime(obj any) (errs []FieldError) {
