@@ -261,6 +261,9 @@ func (c *checker) scalar(n node, k class, t reflect.Type) bool {
 	case classQuantity:
 		var v Quantity
 		return (n.kind == 's' || n.kind == 'n') && v.UnmarshalJSON(n.raw()) == nil
+	case classIntOrName:
+		var v IntOrName
+		return (n.kind == 's' || n.kind == 'n') && v.UnmarshalJSON(n.raw()) == nil
 	}
 	return true
 }

@@ -28,7 +28,9 @@ type FunctionSpec struct {
 	Source      Source      `json:"source" doc:"Where the code comes from; exactly one of its fields."`
 	Handler     string      `json:"handler,omitempty" doc:"What to call: file.export for node, module.name or module:app for python; empty finds the usual names."`
 	Build       *BuildSpec  `json:"build,omitempty" doc:"How the source becomes an artifact, where the runtime's own way does not fit."`
-	Command     []string    `json:"command,omitempty" doc:"Program and arguments; only for the command runtime."`
+	Command     []string    `json:"command,omitempty" doc:"Program and arguments; only for the command runtime and for images, instead of their entrypoint."`
+	Port        *ServePort  `json:"port,omitempty" doc:"Where a program serves; 8080 and HTTP/1.1 by default."`
+	PullSecrets []LocalRef  `json:"pullSecrets,omitempty" doc:"Secrets (kubernetes.io/dockerconfigjson) with which a private image is pulled."`
 	Env         []EnvVar    `json:"env,omitempty" doc:"Environment variables."`
 	EnvFrom     []EnvSource `json:"envFrom,omitempty" doc:"Secrets and ConfigMaps whose every key becomes an environment variable."`
 	Secrets     []string    `json:"secrets,omitempty" doc:"Secrets shown as files /secrets/NAMESPACE/NAME/KEY."`
@@ -49,6 +51,13 @@ type Source struct {
 	Files   map[string]string `json:"files,omitempty" doc:"Files by path relative to the source folder."`
 	Archive *Archive          `json:"archive,omitempty" doc:"A zip or tar (gzip, zstd) archive."`
 	Folder  string            `json:"folder,omitempty" doc:"A folder on the machine where hearth runs; only where the server allows it."`
+	Image   string            `json:"image,omitempty" doc:"A container image that serves HTTP on $PORT, such as registry.example.com/shop:1.2."`
+}
+
+// ServePort is where a program serves. It finds the number in $PORT.
+type ServePort struct {
+	Number   int    `json:"number,omitempty" min:"1" max:"65535" doc:"8080 by default."`
+	Protocol string `json:"protocol,omitempty" enum:"http,h2c" doc:"h2c is HTTP/2 without TLS, as gRPC servers speak it; http by default."`
 }
 
 // Archive is packed source code.
@@ -178,7 +187,15 @@ type RevisionSpec struct {
 	Scale       Scale       `json:"scale,omitzero"`
 	Network     string      `json:"network,omitempty"`
 	BodyLimit   int64       `json:"bodyLimit,omitempty" doc:"Bytes."`
-	SpecHash    string      `json:"specHash,omitempty" doc:"Hash of what it was made from; the same hash makes no new revision."`
+
+	Containers           []Container `json:"containers,omitempty" doc:"Programs run from images, sharing a network and volumes; instead of runtime and artifact."`
+	InitContainers       []Container `json:"initContainers,omitempty" doc:"Programs that must end well, one after the other, before the containers start."`
+	Volumes              []Volume    `json:"volumes,omitempty"`
+	PullSecrets          []LocalRef  `json:"pullSecrets,omitempty"`
+	ResponseStartTimeout *Duration   `json:"responseStartTimeout,omitempty" doc:"Longest time to the first byte of an answer; no limit of its own by default."`
+	IdleTimeout          *Duration   `json:"idleTimeout,omitempty" doc:"Longest time between two writes of an answer; no limit of its own by default."`
+	Owner                string      `json:"owner,omitempty" doc:"Kind and name of the foreign object it was compiled from, such as Configuration/shop; empty for a function's."`
+	SpecHash             string      `json:"specHash,omitempty" doc:"Hash of what it was made from; the same hash makes no new revision."`
 }
 
 // RevisionStatus is what is known about a revision's instances.

@@ -6,6 +6,8 @@ const (
 	ProtocolHearth = "hearth"
 	// ProtocolHTTP is any program that serves HTTP on $PORT.
 	ProtocolHTTP = "http"
+	// ProtocolH2C is HTTP/2 without TLS, spoken without asking first.
+	ProtocolH2C = "h2c"
 	// ProtocolFissionV1 to V3 are Fission's environment contract.
 	ProtocolFissionV1 = "fission/v1"
 	ProtocolFissionV2 = "fission/v2"
@@ -18,6 +20,8 @@ const (
 	RuntimePython  = "python"
 	RuntimeGo      = "go"
 	RuntimeCommand = "command"
+	// RuntimeImage runs programs from container images.
+	RuntimeImage = "image"
 )
 
 // Runtime says how code of a language is loaded (Fission: environment). The

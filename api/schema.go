@@ -45,13 +45,14 @@ const (
 	classDuration
 	classQuantity
 	classBytes
+	classIntOrName
 )
 
 // words is how an error names what a class wants.
 func (c class) words() string {
 	return [...]string{
 		"anything", "an object", "an object", "a list", "a string", "true or false", "a whole number", "a number",
-		"a time such as 2026-01-02T15:04:05Z", "a duration such as 30s or 2m", "a quantity such as 128Mi or 500m", "text in base64",
+		"a time such as 2026-01-02T15:04:05Z", "a duration such as 30s or 2m", "a quantity such as 128Mi or 500m", "text in base64", "a number or a name",
 	}[c]
 }
 
@@ -72,6 +73,8 @@ func classOf(t reflect.Type) class {
 		return classQuantity
 	case reflect.TypeFor[[]byte]():
 		return classBytes
+	case reflect.TypeFor[IntOrName]():
+		return classIntOrName
 	}
 	switch t.Kind() {
 	case reflect.Struct:
@@ -187,6 +190,8 @@ func schemaOf(t reflect.Type) map[string]any {
 		return map[string]any{"type": "string", "format": "date-time"}
 	case classDuration, classQuantity:
 		return map[string]any{"type": []any{"string", "number"}}
+	case classIntOrName:
+		return map[string]any{"type": []any{"string", "integer"}}
 	case classBytes:
 		return map[string]any{"type": "string", "format": "byte", "contentEncoding": "base64"}
 	default:
@@ -222,7 +227,7 @@ func (f field) schema() map[string]any {
 // merge it; "" for lists that are replaced as a whole.
 func listKey(t reflect.Type) string {
 	switch deref(t) {
-	case reflect.TypeFor[EnvVar]():
+	case reflect.TypeFor[EnvVar](), reflect.TypeFor[Container](), reflect.TypeFor[Volume]():
 		return "name"
 	case reflect.TypeFor[Condition]():
 		return "type"

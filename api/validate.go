@@ -127,13 +127,13 @@ func validateFunction(obj any) (errs []FieldError) {
 
 func validateSource(s Source) (errs []FieldError) {
 	n := 0
-	for _, set := range []bool{s.Inline != "", len(s.Files) > 0, s.Archive != nil, s.Folder != ""} {
+	for _, set := range []bool{s.Inline != "", len(s.Files) > 0, s.Archive != nil, s.Folder != "", s.Image != ""} {
 		if set {
 			n++
 		}
 	}
 	if n != 1 {
-		errs = append(errs, FieldError{Path: "spec.source", Message: fmt.Sprintf("exactly one of inline, files, archive, folder is needed; %d are given", n)})
+		errs = append(errs, FieldError{Path: "spec.source", Message: fmt.Sprintf("exactly one of inline, files, archive, folder, image is needed; %d are given", n)})
 	}
 	for p := range s.Files {
 		if !SafePath(p) {

@@ -103,3 +103,38 @@ func (q Quantity) Bytes(def int64) int64 {
 	}
 	return (m + 999) / 1000
 }
+
+// IntOrName is a number, or a name that stands for one, such as a port's.
+type IntOrName string
+
+// MarshalJSON implements json.Marshaler: digits are written as a number.
+func (v IntOrName) MarshalJSON() ([]byte, error) {
+	if n := v.Int(); n > 0 || v == "0" {
+		return strconv.AppendInt(nil, int64(n), 10), nil
+	}
+	return json.Marshal(string(v))
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *IntOrName) UnmarshalJSON(b []byte) error {
+	var s string
+	if json.Unmarshal(b, &s) == nil {
+		*v = IntOrName(s)
+		return nil
+	}
+	var n int
+	if err := json.Unmarshal(b, &n); err != nil {
+		return Errorf(CodeInvalid, "%s is neither a number nor a name", b)
+	}
+	*v = IntOrName(strconv.Itoa(n))
+	return nil
+}
+
+// Int is the number; 0 for a name.
+func (v IntOrName) Int() int {
+	n, err := strconv.Atoi(string(v))
+	if err != nil {
+		return 0
+	}
+	return n
+}

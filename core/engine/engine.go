@@ -45,8 +45,9 @@ type Instance interface {
 	ID() string
 
 	// Protocol is how Dial's connections are spoken: api.ProtocolHearth
-	// (frames, package runtime/frame) or api.ProtocolHTTP (HTTP/1.1; also what
-	// Fission's environments serve once they are specialised).
+	// (frames, package runtime/frame), api.ProtocolHTTP (HTTP/1.1; also what
+	// Fission's environments serve once they are specialised) or
+	// api.ProtocolH2C (HTTP/2 with prior knowledge).
 	Protocol() string
 
 	// Dial opens a connection to the instance. The caller closes it.
@@ -81,6 +82,9 @@ type Spec struct {
 	Network     string // host, private, none; empty: what suits the runtime
 	Concurrency int
 	Timeout     time.Duration
+	// Pod is set for revisions that run from images; Runtime, Artifact, Handler
+	// and Command are then empty.
+	Pod *Pod
 	// Metadata is passed to loaders that ask for it (Fission: FunctionMetadata).
 	Metadata map[string]any
 }
