@@ -12,6 +12,8 @@ type Kind struct {
 	Plural     string
 	Singular   string
 	Short      []string
+	// Categories are words that mean several kinds to get; nil: the group's own.
+	Categories []string
 	Namespaced bool
 	// Status says whether the kind has a status subresource.
 	Status bool

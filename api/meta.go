@@ -123,6 +123,7 @@ type Condition struct {
 	Reason             string `json:"reason,omitempty" doc:"One word in CamelCase, for programs."`
 	Message            string `json:"message,omitempty" doc:"A sentence for people."`
 	Hint               string `json:"hint,omitempty" doc:"What to do about it; often a command."`
+	Severity           string `json:"severity,omitempty" enum:"Warning,Info" doc:"How much it counts: empty for the verdict, Warning and Info for people."`
 	ObservedGeneration int64  `json:"observedGeneration,omitempty"`
 	LastTransitionTime *Time  `json:"lastTransitionTime,omitempty"`
 }
