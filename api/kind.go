@@ -6,12 +6,12 @@ import "strings"
 // rules. It is all that server, client and command line need to handle the kind
 // generically.
 type Kind struct {
-	Group      string // "" for the core group
-	Version    string
-	Kind       string
-	Plural     string
-	Singular   string
-	Short      []string
+	Group    string // "" for the core group
+	Version  string
+	Kind     string
+	Plural   string
+	Singular string
+	Short    []string
 	// Categories are words that mean several kinds to get; nil: the group's own.
 	Categories []string
 	Namespaced bool
