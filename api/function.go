@@ -43,6 +43,9 @@ type FunctionSpec struct {
 	BodyLimit   Quantity    `json:"bodyLimit,omitempty" doc:"Largest request body; 100Mi by default."`
 	Visibility  string      `json:"visibility,omitempty" enum:"public,private" doc:"public answers at the gateway under its own name; private only through routes and with a token."`
 	Revisions   *Retention  `json:"revisions,omitempty" doc:"How many old revisions are kept."`
+
+	Traffic []TrafficTarget `json:"traffic,omitempty" doc:"Which revisions get which share of the requests; all go to the newest that works by default."`
+	Rollout *Rollout        `json:"rollout,omitempty" doc:"How a new revision gets its share; all at once by default."`
 }
 
 // Source says where code comes from. Exactly one field is set.
@@ -146,6 +149,9 @@ type FunctionStatus struct {
 	RevisionCount       int64      `json:"revisionCount,omitempty" doc:"Revisions made so far; numbers the next one."`
 	URL                 string     `json:"url,omitempty" doc:"Where the gateway answers for it."`
 	Build               *BuildInfo `json:"build,omitempty" doc:"The newest build."`
+
+	Traffic []TrafficShare `json:"traffic,omitempty" doc:"Which revisions get which share now; all go to latestReadyRevision when empty."`
+	Rollout *RolloutStatus `json:"rollout,omitempty" doc:"How far the newest rollout is."`
 }
 
 // BuildInfo is the outcome of a build.
@@ -192,8 +198,11 @@ type RevisionSpec struct {
 	InitContainers       []Container `json:"initContainers,omitempty" doc:"Programs that must end well, one after the other, before the containers start."`
 	Volumes              []Volume    `json:"volumes,omitempty"`
 	PullSecrets          []LocalRef  `json:"pullSecrets,omitempty"`
+	ServiceAccount       string      `json:"serviceAccount,omitempty" doc:"ServiceAccount whose imagePullSecrets are tried after pullSecrets; default when empty."`
+	StartTimeout         *Duration   `json:"startTimeout,omitempty" doc:"Longest time until the containers are ready; 10m by default."`
 	ResponseStartTimeout *Duration   `json:"responseStartTimeout,omitempty" doc:"Longest time to the first byte of an answer; no limit of its own by default."`
 	IdleTimeout          *Duration   `json:"idleTimeout,omitempty" doc:"Longest time between two writes of an answer; no limit of its own by default."`
+	RequestTimeout       *Duration   `json:"requestTimeout,omitempty" doc:"Longest time for a whole call, also for one that streams; no limit besides timeout by default."`
 	Owner                string      `json:"owner,omitempty" doc:"Kind and name of the foreign object it was compiled from, such as Configuration/shop; empty for a function's."`
 	SpecHash             string      `json:"specHash,omitempty" doc:"Hash of what it was made from; the same hash makes no new revision."`
 }

@@ -15,13 +15,24 @@ type Route struct {
 // condition Admitted=False.
 type RouteSpec struct {
 	Host       string        `json:"host,omitempty" doc:"Host name, *.example.com for one more label in front, or empty for any host."`
+	Hosts      []string      `json:"hosts,omitempty" doc:"Several hosts, instead of host or besides it."`
 	Path       string        `json:"path,omitempty" doc:"Exact path; {name} stands for one segment, {name...} at the end for the rest."`
 	Prefix     string        `json:"prefix,omitempty" doc:"Path prefix, by whole segments; instead of path."`
 	KeepPrefix bool          `json:"keepPrefix,omitempty" doc:"Pass the path on as it came instead of cutting the prefix."`
 	Methods    []string      `json:"methods,omitempty" doc:"Methods answered; all when empty. HEAD follows GET."`
-	Targets    []RouteTarget `json:"targets" doc:"Where requests go, by weight."`
+	Targets    []RouteTarget `json:"targets,omitempty" doc:"Where requests go, by weight. Needed, unless the route redirects."`
 	CORS       *CORS         `json:"cors,omitempty" doc:"Cross-origin rules; without them no CORS header is added."`
 	Timeout    *Duration     `json:"timeout,omitempty" doc:"Overrides the function's timeout for this route."`
+
+	Timeouts        *Timeouts    `json:"timeouts,omitempty" doc:"Limits for a whole call, for the beginning of its answer and for silence in it."`
+	Sticky          *Sticky      `json:"sticky,omitempty" doc:"Send who comes again to the same revision."`
+	Mirror          *Mirror      `json:"mirror,omitempty" doc:"Copy requests to another target and drop its answers."`
+	Redirect        *Redirect    `json:"redirect,omitempty" doc:"Answer with another address; instead of targets."`
+	RequestHeaders  *HeaderRules `json:"requestHeaders,omitempty" doc:"Changes to the request's headers."`
+	ResponseHeaders *HeaderRules `json:"responseHeaders,omitempty" doc:"Changes to the answer's headers."`
+	RateLimit       *RateLimit   `json:"rateLimit,omitempty" doc:"How many requests are answered."`
+	Retry           *Retry       `json:"retry,omitempty" doc:"Make failed calls again."`
+	TLS             *RouteTLS    `json:"tls,omitempty" doc:"Certificate of the hosts."`
 }
 
 // RouteTarget is one weighted destination: a function (its newest ready
@@ -30,6 +41,7 @@ type RouteTarget struct {
 	Function string `json:"function,omitempty"`
 	Revision string `json:"revision,omitempty"`
 	Weight   *int   `json:"weight,omitempty" min:"0" max:"1000000" doc:"Share of the requests in proportion to all weights; 1 by default."`
+	Tag      string `json:"tag,omitempty" doc:"Name that gives the target addresses of its own, TAG-HOST for every host, and answers to the header Hearth-Tag."`
 }
 
 // CORS are the cross-origin rules of a route.

@@ -5,12 +5,26 @@ import (
 	"strings"
 )
 
-// RouteKey is what two routes share when they match the same requests with the
-// same precedence, methods aside: host and pattern, with the names of variables
-// left out.
-func RouteKey(s *RouteSpec) string {
+// RouteHosts are the hosts of a route, in lower case and each once; one empty
+// one where it answers at any host.
+func RouteHosts(s *RouteSpec) []string {
+	if len(s.Hosts) == 0 {
+		return []string{strings.ToLower(s.Host)}
+	}
+	hosts := make([]string, 0, len(s.Hosts)+1)
+	for _, h := range append([]string{s.Host}, s.Hosts...) {
+		if h = strings.ToLower(h); h != "" && !slices.Contains(hosts, h) {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
+}
+
+// RouteKeys are what a route shares with those that match the same requests
+// with the same precedence, methods aside: for each of its hosts, the host and
+// the pattern with the names of variables left out.
+func RouteKeys(s *RouteSpec) []string {
 	var b strings.Builder
-	b.WriteString(strings.ToLower(s.Host))
 	segments, prefix := RouteSegments(s)
 	for _, seg := range segments {
 		b.WriteByte('/')
@@ -26,7 +40,11 @@ func RouteKey(s *RouteSpec) string {
 	if prefix {
 		b.WriteString("/*")
 	}
-	return b.String()
+	keys := RouteHosts(s)
+	for i := range keys {
+		keys[i] += b.String()
+	}
+	return keys
 }
 
 // RouteSegments cuts a route's pattern into segments and says whether it is a
@@ -47,14 +65,6 @@ func RouteSegments(s *RouteSpec) (segments []string, prefix bool) {
 	return segments, prefix
 }
 
-// RouteConflict reports whether a and b answer the same requests with the same
-// precedence: the same RouteKey, and a method both name, or none named by
-// either. One that names methods comes before one that does not, so these two do
-// not conflict.
-func RouteConflict(a, b *Route) bool {
-	return RouteKey(&a.Spec) == RouteKey(&b.Spec) && methodsConflict(a.Spec.Methods, b.Spec.Methods)
-}
-
 func methodsConflict(a, b []string) bool {
 	if len(a) == 0 || len(b) == 0 {
 		return len(a) == len(b)
@@ -68,7 +78,7 @@ func methodsConflict(a, b []string) bool {
 }
 
 // RouteLess reports whether a comes before b where both match a request, by the
-// rule of RouteSpec. Of two equal ones the older comes first, then the smaller
+// rule of RouteSpec; each has the one host in Host. Of two equal ones the older comes first, then the smaller
 // namespace and name, so that every part of the system chooses the same.
 func RouteLess(a, b *Route) bool {
 	if d := hostRank(a.Spec.Host) - hostRank(b.Spec.Host); d != 0 {
@@ -104,29 +114,31 @@ func routeOlder(a, b *Route) bool {
 	return a.Metadata.Name < b.Metadata.Name
 }
 
-// RouteLosers finds the routes that conflict with one that comes before them,
-// and says with which. The others are admitted.
+// RouteLosers finds the routes that conflict with one that comes before them at
+// any of their hosts, and says with which: the same key, and a method both name,
+// or none named by either. (One that names methods comes before one that does
+// not, so these two do not conflict.) The others are admitted.
 func RouteLosers(routes []*Route) map[*Route]*Route {
-	losers := map[*Route]*Route{}
-	byKey := map[string][]*Route{}
-	for _, r := range routes {
-		k := RouteKey(&r.Spec)
-		byKey[k] = append(byKey[k], r)
-	}
-	for _, rs := range byKey {
-		slices.SortFunc(rs, func(a, b *Route) int {
-			if routeOlder(a, b) {
-				return -1
-			}
-			return 1
-		})
-		for i, r := range rs {
-			for _, w := range rs[:i] {
-				if losers[w] == nil && methodsConflict(w.Spec.Methods, r.Spec.Methods) {
-					losers[r] = w
-					break
+	losers, admitted := map[*Route]*Route{}, map[string][]*Route{}
+	sorted := slices.Clone(routes)
+	slices.SortFunc(sorted, func(a, b *Route) int {
+		if routeOlder(a, b) {
+			return -1
+		}
+		return 1
+	})
+	for _, r := range sorted {
+	keys:
+		for _, k := range RouteKeys(&r.Spec) {
+			for _, w := range admitted[k] {
+				if methodsConflict(w.Spec.Methods, r.Spec.Methods) {
+					if losers[r] == nil {
+						losers[r] = w
+					}
+					continue keys
 				}
 			}
+			admitted[k] = append(admitted[k], r)
 		}
 	}
 	return losers

@@ -104,6 +104,8 @@ func validateFunction(obj any) (errs []FieldError) {
 	if s.Timeout != nil && s.Timeout.Duration <= 0 {
 		errs = append(errs, FieldError{Path: "spec.timeout", Message: "must be more than 0"})
 	}
+	errs = append(errs, validateTraffic(s.Traffic)...)
+	errs = append(errs, validateRollout(s.Rollout)...)
 	switch s.Runtime { // a Runtime object may stand on command
 	case RuntimeNode, RuntimePython, RuntimeGo:
 		if len(s.Command) == 0 {
@@ -225,99 +227,6 @@ func validateRuntime(obj any) (errs []FieldError) {
 		errs = append(errs, FieldError{Path: "spec.pool.size", Message: fmt.Sprintf("%d is more than spec.pool.max (%d)", *p.Size, *p.Max)})
 	}
 	return append(errs, validateEnv("spec.env", s.Env)...)
-}
-
-func validateRoute(obj any) (errs []FieldError) {
-	s := obj.(*Route).Spec
-	if why := checkHost(s.Host); why != "" {
-		errs = append(errs, FieldError{Path: "spec.host", Message: why})
-	}
-	switch {
-	case (s.Path == "") == (s.Prefix == ""):
-		errs = append(errs, FieldError{Path: "spec", Message: "exactly one of path and prefix is needed"})
-	case s.Path != "":
-		if why := checkPattern(s.Path); why != "" {
-			errs = append(errs, FieldError{Path: "spec.path", Message: why})
-		}
-	default:
-		if why := checkPattern(s.Prefix); why != "" {
-			errs = append(errs, FieldError{Path: "spec.prefix", Message: why})
-		}
-	}
-	for i, m := range s.Methods {
-		if !method.MatchString(m) {
-			errs = append(errs, FieldError{Path: fmt.Sprintf("spec.methods[%d]", i), Message: fmt.Sprintf("%q is not a method such as GET", m)})
-		}
-	}
-	if len(s.Targets) == 0 {
-		errs = append(errs, FieldError{Path: "spec.targets", Message: "at least one is needed"})
-	}
-	total := 0
-	for i, t := range s.Targets {
-		if (t.Function == "") == (t.Revision == "") {
-			errs = append(errs, FieldError{Path: fmt.Sprintf("spec.targets[%d]", i), Message: "exactly one of function and revision is needed"})
-		}
-		if t.Weight == nil {
-			total++
-		} else {
-			total += *t.Weight
-		}
-	}
-	if len(s.Targets) > 0 && total == 0 {
-		errs = append(errs, FieldError{Path: "spec.targets", Message: "all weights are 0"})
-	}
-	if c := s.CORS; c != nil && c.AllowCredentials {
-		for _, o := range c.AllowOrigins {
-			if o == "*" {
-				errs = append(errs, FieldError{Path: "spec.cors", Message: "allowCredentials does not go with the origin *"})
-			}
-		}
-	}
-	return errs
-}
-
-func checkHost(h string) string {
-	if h == "" {
-		return ""
-	}
-	if why := CheckSubdomain(strings.TrimPrefix(h, "*.")); why != "" {
-		return fmt.Sprintf("%q is not a host name such as api.example.com or *.example.com", h)
-	}
-	return ""
-}
-
-// checkPattern says why p is no path pattern, or returns "".
-func checkPattern(p string) string {
-	if !strings.HasPrefix(p, "/") {
-		return fmt.Sprintf("%q must start with /", p)
-	}
-	if strings.HasPrefix(p, "/~") {
-		return "paths below /~ are the gateway's own"
-	}
-	seen := map[string]bool{}
-	segments := strings.Split(p[1:], "/")
-	for i, s := range segments {
-		if s == "." || s == ".." || s == "" && i < len(segments)-1 {
-			return fmt.Sprintf("%q has an empty or a dot segment", p)
-		}
-		if !strings.ContainsAny(s, "{}") {
-			continue
-		}
-		name, ok := strings.CutPrefix(s, "{")
-		name, ok2 := strings.CutSuffix(name, "}")
-		rest := strings.HasSuffix(name, "...")
-		name = strings.TrimSuffix(name, "...")
-		if !ok || !ok2 || name == "" || strings.ContainsAny(name, "{}") || rest && i < len(segments)-1 {
-			return fmt.Sprintf("%q: a variable is a whole segment {name}, or {name...} at the end", s)
-		}
-		if seen[name] {
-			return fmt.Sprintf("variable %q is used twice", name)
-		}
-		if seen[name] = true; len(seen) > 16 {
-			return fmt.Sprintf("%q has more than 16 variables", p)
-		}
-	}
-	return ""
 }
 
 func validateSecret(obj any) (errs []FieldError) {

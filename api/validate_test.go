@@ -13,6 +13,8 @@ import (
 func TestValidate(t *testing.T) {
 	const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	sum := strings.TrimPrefix(digest, "sha256:")
+	on := func(rule string) string { return `{"prefix":"/","targets":[{"function":"f"}],` + rule + `}` }
+	traffic := func(rule string) string { return `{"source":{"inline":"x"},` + rule + `}` }
 	tests := []struct{ resource, spec, want string }{
 		{api.Functions, `{"source":{"inline":"x"}}`, ""},
 		{api.Functions, `{"source":{}}`, "spec.source"},
@@ -52,6 +54,31 @@ func TestValidate(t *testing.T) {
 		{api.Routes, `{"prefix":"/","targets":[{"function":"f","weight":0}]}`, "spec.targets"},
 		{api.Routes, `{"prefix":"/","targets":[{"function":"f","revision":"g-1"}]}`, "spec.targets[0]"},
 		{api.Routes, `{"prefix":"/","targets":[{"function":"f"}],"cors":{"allowOrigins":["*"],"allowCredentials":true}}`, "spec.cors"},
+		{api.Routes, `{"hosts":["a.test","*.b.test"],"prefix":"/","targets":[{"revision":"f-1","weight":0,"tag":"old"},{"function":"f"}]}`, ""},
+		{api.Routes, `{"hosts":["a.test",""],"prefix":"/","targets":[{"function":"f"}]}`, "spec.hosts[1]"},
+		{api.Routes, `{"prefix":"/","targets":[{"function":"f","tag":"Old"},{"function":"g","tag":"x"},{"function":"g","tag":"x"}]}`, "spec.targets[0].tag spec.targets[2].tag"},
+		{api.Routes, `{"prefix":"/","redirect":{"host":"www.example.com:8443","path":"/{x}","status":308}}`, ""},
+		{api.Routes, `{"prefix":"/","redirect":{"status":200,"path":"x","host":"a b"},"targets":[{"function":"f"}]}`, "spec.redirect spec.redirect.status spec.redirect.path spec.redirect.host"},
+		{api.Routes, `{"prefix":"/","redirect":{}}`, "spec.redirect"},
+		{api.Routes, on(`"sticky":{"cookie":"a"},"mirror":{"function":"g"},"retry":{"on":["502"]},"rateLimit":{"requests":1,"by":"header:X-Key"},"timeouts":{"idle":"1s"},"tls":{"redirect":true}`), ""},
+		{api.Routes, on(`"sticky":{}`), "spec.sticky"},
+		{api.Routes, on(`"sticky":{"header":"a b"}`), "spec.sticky"},
+		{api.Routes, on(`"mirror":{"percent":3}`), "spec.mirror"},
+		{api.Routes, on(`"requestHeaders":{"set":{"Host":"x"},"remove":["a b"]},"responseHeaders":{"add":{"X-Hearth-A":"1","B":"1\n2"}}`), "spec.requestHeaders.set spec.requestHeaders.remove spec.responseHeaders.add.B spec.responseHeaders.add"},
+		{api.Routes, on(`"rateLimit":{"requests":1,"by":"user","per":"0s"}`), "spec.rateLimit.per spec.rateLimit.by"},
+		{api.Routes, on(`"retry":{"on":["502","500"]}`), "spec.retry.on[1]"},
+		{api.Routes, on(`"timeouts":{"request":"0s"},"timeout":"1s"`), "spec.timeouts.request spec.timeouts.request"},
+		{api.Routes, on(`"tls":{}`), "spec.tls"},
+		{api.Routes, on(`"tls":{"secret":"s"}`), "spec.tls"},
+		{api.Routes, `{"host":"*.a.test","prefix":"/","targets":[{"function":"f"}],"tls":{"acme":true}}`, "spec.tls.acme"},
+		{api.Functions, traffic(`"traffic":[{"latest":true,"percent":90},{"revision":"f-1","percent":10},{"latest":true,"tag":"new"}],"rollout":{"steps":[5,50]}`), ""},
+		{api.Functions, traffic(`"traffic":[{"latest":true,"percent":90}]`), "spec.traffic"},
+		{api.Functions, traffic(`"traffic":[{"latest":true,"revision":"a","percent":100},{"latest":true}]`), "spec.traffic[0] spec.traffic[1].percent"},
+		{api.Functions, traffic(`"traffic":[{"latest":true,"percent":50},{"latest":true,"percent":50}]`), "spec.traffic"},
+		{api.Functions, traffic(`"rollout":{}`), "spec.rollout"},
+		{api.Functions, traffic(`"rollout":{"duration":"5m","interval":"1m"}`), "spec.rollout.interval"},
+		{api.Functions, traffic(`"rollout":{"steps":[5,5,101]}`), "spec.rollout.steps[1] spec.rollout.steps[2]"},
+		{api.Functions, traffic(`"rollout":{"steps":[5],"maxLatency":"0s"}`), "spec.rollout.maxLatency"},
 	}
 	for _, tt := range tests {
 		k := kind(t, tt.resource)
@@ -62,6 +89,9 @@ func TestValidate(t *testing.T) {
 		var got []string
 		for _, e := range k.Validate(obj) {
 			got = append(got, e.Path)
+			if e.Message == "" || strings.Contains(tt.spec, "traffic") && e.Hint == "" {
+				t.Errorf("%s %s: no help in %+v", k.Kind, tt.spec, e)
+			}
 		}
 		if s := strings.Join(got, " "); s != tt.want {
 			t.Errorf("%s %s: errors at %q, want %q", k.Kind, tt.spec, s, tt.want)

@@ -16,7 +16,7 @@ type index struct {
 	functions map[store.Key]functionInfo
 	revisions map[store.Key]map[string]revisionInfo // by function, by name
 	routes    map[store.Key]*api.Route
-	byRoute   map[string]map[store.Key]bool    // api.RouteKey
+	byRoute   map[string]map[store.Key]bool    // api.RouteKeys
 	targets   map[store.Key]map[store.Key]bool // routes by function or revision
 }
 
@@ -178,10 +178,11 @@ func (x *index) setRoute(k store.Key, r *api.Route) []store.Key {
 	defer x.mu.Unlock()
 	touched := map[store.Key]bool{}
 	if old := x.routes[k]; old != nil {
-		rk := api.RouteKey(&old.Spec)
-		drop(x.byRoute, rk, k)
-		for o := range x.byRoute[rk] {
-			touched[o] = true
+		for _, rk := range api.RouteKeys(&old.Spec) {
+			drop(x.byRoute, rk, k)
+			for o := range x.byRoute[rk] {
+				touched[o] = true
+			}
 		}
 		for _, t := range targetKeys(old) {
 			drop(x.targets, t, k)
@@ -189,11 +190,12 @@ func (x *index) setRoute(k store.Key, r *api.Route) []store.Key {
 		delete(x.routes, k)
 	}
 	if r != nil {
-		rk := api.RouteKey(&r.Spec)
-		for o := range x.byRoute[rk] {
-			touched[o] = true
+		for _, rk := range api.RouteKeys(&r.Spec) {
+			for o := range x.byRoute[rk] {
+				touched[o] = true
+			}
+			insert(x.byRoute, rk, k)
 		}
-		insert(x.byRoute, rk, k)
 		for _, t := range targetKeys(r) {
 			insert(x.targets, t, k)
 		}
@@ -242,7 +244,7 @@ func (x *index) routesTo(k store.Key) (out []store.Key) {
 	return out
 }
 
-// rivals are the routes, r among them, that have r's key.
+// rivals are the routes, that of k among them, that have a key of it.
 func (x *index) rivals(k store.Key) (self *api.Route, all []*api.Route) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -250,7 +252,13 @@ func (x *index) rivals(k store.Key) (self *api.Route, all []*api.Route) {
 	if self == nil {
 		return nil, nil
 	}
-	for o := range x.byRoute[api.RouteKey(&self.Spec)] {
+	keys := map[store.Key]bool{}
+	for _, rk := range api.RouteKeys(&self.Spec) {
+		for o := range x.byRoute[rk] {
+			keys[o] = true
+		}
+	}
+	for o := range keys {
 		all = append(all, x.routes[o])
 	}
 	return self, all
