@@ -38,7 +38,7 @@ var rules = []struct {
 	{"client", []string{"api", "core", "manifest"}, "a client speaks the API and links none of the server"},
 	{"node", []string{"api", "core", "manifest", "runtime", "serve", "control", "dialect", "source", "driver", "client", "sandbox"}, "assembly is the one place that sees all parts"},
 	{"cli", []string{"api", "core", "manifest", "runtime", "client", "node"}, "commands talk to the API like everyone else; only up assembles, through node"},
-	{"cmd", []string{"cli", "node", "sandbox"}, "main is ten lines; the sandbox's first stage must run before anything else"},
+	{"cmd", []string{"cli", "node", "sandbox", "runtime"}, "main is ten lines; the sandbox's first stage and the static runtime's program must run before anything else"},
 	{"e2e", []string{"api", "client", "node", "core"}, "a user has the binary and the API"},
 	{"bench", []string{"api", "client", "cli", "node", "serve", "runtime", "core", "manifest", "driver", "sandbox"}, "measurements may look at every part"},
 }

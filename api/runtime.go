@@ -20,8 +20,16 @@ const (
 	RuntimePython  = "python"
 	RuntimeGo      = "go"
 	RuntimeCommand = "command"
+	// RuntimeStatic serves the files of a folder.
+	RuntimeStatic = "static"
 	// RuntimeImage runs programs from container images.
 	RuntimeImage = "image"
+)
+
+// Folders of an artifact, relative to its top, that builds install packages into.
+const (
+	PythonPackages = ".hearth/python" // on sys.path in instances
+	RubyPackages   = ".hearth/ruby"   // Bundler's path in instances
 )
 
 // Runtime says how code of a language is loaded (Fission: environment). The
@@ -36,7 +44,7 @@ type Runtime struct {
 
 // RuntimeSpec is what its author wants.
 type RuntimeSpec struct {
-	Base         string     `json:"base,omitempty" enum:"node,python,go,command" doc:"Built-in runtime this one starts from; its command and protocol are used where these are empty."`
+	Base         string     `json:"base,omitempty" enum:"node,python,go,command,static" doc:"Built-in runtime this one starts from; its command and protocol are used where these are empty."`
 	Command      []string   `json:"command,omitempty" doc:"Program that starts an instance without user code."`
 	Folder       string     `json:"folder,omitempty" doc:"Folder of the host shown read-only at /runtime; relative commands start there."`
 	Protocol     string     `json:"protocol,omitempty" enum:"hearth,http,fission/v1,fission/v2,fission/v3" doc:"How code is loaded and called."`

@@ -62,7 +62,7 @@ Deploying again changes the code and what flags say; everything else stays. .hea
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.name, "name", "", "name of the function; the file's or folder's when empty")
-	fl.StringVar(&f.runtime, "runtime", "", "runtime: node, python, go, command, or a Runtime's `name`")
+	fl.StringVar(&f.runtime, "runtime", "", "runtime: node, python, go, command, static, or a Runtime's `name`")
 	fl.StringVar(&f.handler, "handler", "", "what to call: file.export, module.name or module:app")
 	fl.StringArrayVarP(&f.env, "env", "e", nil, "environment variable `NAME=VALUE`; NAME= removes it; may be repeated")
 	fl.StringSliceVar(&f.secrets, "secret", nil, "`name` of a Secret shown as files; may be repeated")
@@ -78,7 +78,7 @@ Deploying again changes the code and what flags say; everything else stays. .hea
 	fl.BoolVar(&f.noWait, "no-wait", false, "do not wait until it is ready")
 	fl.BoolVar(&f.invoke, "invoke", false, "call it once it is ready")
 	fl.DurationVar(&f.waitTimeout, "wait-timeout", 10*time.Minute, "longest time to wait")
-	_ = cmd.RegisterFlagCompletionFunc("runtime", cobra.FixedCompletions([]string{"node", "python", "go", "command"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("runtime", cobra.FixedCompletions([]string{"node", "python", "go", "command", "static"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 

@@ -28,6 +28,7 @@ func Builtins() []Builtin {
 		{Name: api.RuntimePython, Protocol: api.ProtocolHearth, Command: pythonCommand, Zygote: pythonZygote},
 		{Name: api.RuntimeGo, Protocol: api.ProtocolHTTP},
 		{Name: api.RuntimeCommand, Protocol: api.ProtocolHTTP},
+		{Name: api.RuntimeStatic, Protocol: api.ProtocolHTTP},
 	}
 }
 

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"bytes"
+	"encoding/json"
 	"io/fs"
 	"path"
 	"regexp"
@@ -13,15 +14,18 @@ import (
 
 var (
 	procfileWeb  = regexp.MustCompile(`(?m)^web:\s*(\S.*)$`)
+	gemPuma      = regexp.MustCompile(`(?m)^\s*gem\s+["']puma["']`)
 	pythonServer = regexp.MustCompile(`^(?:gunicorn|uvicorn|hypercorn|waitress-serve)\b.*?\s([A-Za-z_][\w.]*:[A-Za-z_]\w*)(?:\s|$)`)
 )
 
-const lookedFor = ".js .mjs .cjs .ts .mts files or package.json (node), .py files, requirements.txt or pyproject.toml (python), .go files or go.mod (go), Procfile or an executable (command)"
+const lookedFor = ".js .mjs .cjs .ts .mts files or package.json (node), .py files, requirements.txt or pyproject.toml (python), .go files or go.mod (go), Procfile, config.ru or an executable (command), index.html (static)"
 
 // Detect says which built-in runtime the source tree fsys is for, and the
 // handler where its files tell (empty: the loader finds the usual names). For
-// the command runtime the handler is the command line. A tree of one file is
-// that file. The error is api.CodeInvalid and says what was looked for.
+// the command runtime the handler is the command line, for static it is the
+// folder of the files. Programs that serve by themselves are for the command
+// runtime: a Procfile, a start script in package.json, a config.ru. A tree of
+// one file is that file. The error is api.CodeInvalid and says what was looked for.
 func Detect(fsys fs.FS) (name, handler string, err error) {
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
@@ -52,8 +56,16 @@ func Detect(fsys fs.FS) (name, handler string, err error) {
 		found[api.RuntimeNode] = h
 	}
 	web, procfile := t.procfile()
-	if len(found) > 1 && procfile {
-		// The Procfile knows better than two sets of files.
+	start, starts := t.startScript()
+	if rack, ok := t.rack(); ok && !procfile {
+		// Rails has a package.json beside Ruby's own files.
+		return api.RuntimeCommand, rack, nil
+	}
+	if _, scripts := found[api.RuntimeNode]; scripts && t.has("index.html") && !t.has("package.json") {
+		delete(found, api.RuntimeNode) // they are the page's
+	}
+	if len(found) > 1 && (procfile || starts) {
+		// They know better than two sets of files.
 		clear(found)
 	}
 	switch {
@@ -65,7 +77,12 @@ func Detect(fsys fs.FS) (name, handler string, err error) {
 		} else if procfile && handler == "" {
 			return api.RuntimeCommand, web, nil
 		}
+		if starts && !procfile && name == api.RuntimeNode {
+			return api.RuntimeCommand, start, nil
+		}
 		return name, handler, nil
+	case len(found) == 0 && starts && !procfile:
+		return api.RuntimeCommand, start, nil
 	case len(found) > 1:
 		var names []string
 		for n := range found {
@@ -76,6 +93,9 @@ func Detect(fsys fs.FS) (name, handler string, err error) {
 			WithHint("say which with --runtime %s", strings.Join(names, "|"))
 	case procfile:
 		return api.RuntimeCommand, web, nil
+	}
+	if folder, ok := t.site(); ok {
+		return api.RuntimeStatic, folder, nil
 	}
 	if prog, ok := t.executable(); ok {
 		return api.RuntimeCommand, "./" + prog, nil
@@ -162,6 +182,51 @@ func (t tree) procfile() (web string, ok bool) {
 		return "", false
 	}
 	return strings.TrimSpace(string(m[1])), true
+}
+
+// startScript is the start script of package.json.
+func (t tree) startScript() (command string, ok bool) {
+	b, err := fs.ReadFile(t.fsys, "package.json")
+	if err != nil {
+		return "", false
+	}
+	var p struct {
+		Scripts struct {
+			Start string `json:"start"`
+		} `json:"scripts"`
+	}
+	if json.Unmarshal(b, &p) != nil || p.Scripts.Start == "" {
+		return "", false
+	}
+	return p.Scripts.Start, true
+}
+
+// rack is the command that serves a config.ru: Puma where the Gemfile has it.
+func (t tree) rack() (command string, ok bool) {
+	if !t.has("config.ru") {
+		return "", false
+	}
+	gems, err := fs.ReadFile(t.fsys, "Gemfile")
+	switch {
+	case err != nil:
+		return "rackup --host 0.0.0.0 --port $PORT --env production", true
+	case gemPuma.Match(gems):
+		return "bundle exec puma --bind tcp://0.0.0.0:$PORT --environment production", true
+	}
+	return "bundle exec rackup --host 0.0.0.0 --port $PORT --env production", true
+}
+
+// site finds the folder of a site made of files.
+func (t tree) site() (folder string, ok bool) {
+	if t.has("index.html") {
+		return "", true
+	}
+	for _, f := range []string{"public", "dist", "build", "_site", "out"} {
+		if _, err := fs.Stat(t.fsys, f+"/index.html"); err == nil {
+			return f, true
+		}
+	}
+	return "", false
 }
 
 // executable finds the one program of the tree: a file with the execute bit, or

@@ -37,6 +37,17 @@ func TestDetect(t *testing.T) {
 		{"server=\x7fELF", "command", "./server"},
 		{"run=#!/bin/sh README", "command", "./run"},
 		{".git/x .env hello.py", "python", "hello"},
+		{`package.json={"scripts":{"start":"node_server.js"}} server.js`, "command", "node server.js"},
+		{`package.json={"scripts":{"test":"x"}} server.js`, "node", ""},
+		{`package.json={"scripts":{"start":"node_a.js"}} Procfile=web:_node_b.js`, "command", "node b.js"},
+		{"config.ru", "command", "rackup --host 0.0.0.0 --port $PORT --env production"},
+		{"config.ru Gemfile=gem_'rack'", "command", "bundle exec rackup --host 0.0.0.0 --port $PORT --env production"},
+		{"config.ru Gemfile=gem_\"puma\" package.json=", "command", "bundle exec puma --bind tcp://0.0.0.0:$PORT --environment production"},
+		{"config.ru Procfile=web:_./x", "command", "./x"},
+		{"index.html app.css", "static", ""},
+		{"index.html app.js", "static", ""},
+		{"index.html app.js main.py", "python", "main"},
+		{"README.md public/index.html", "static", "public"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.files, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/hearth-run/hearth/cli"
+	"github.com/hearth-run/hearth/runtime/static"
 	"github.com/hearth-run/hearth/sandbox"
 )
 
@@ -15,7 +16,7 @@ import (
 var version = "0.1.0-dev"
 
 func main() {
-	if sandbox.Main(os.Args) { // this process is the first stage of an instance
+	if sandbox.Main(os.Args) || static.Main(os.Args) { // this process is an instance, or its first stage
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

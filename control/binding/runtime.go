@@ -65,14 +65,14 @@ func builtIn(name string) string {
 	switch name {
 	case api.RuntimeNode, api.RuntimePython:
 		return api.ProtocolHearth
-	case api.RuntimeGo, api.RuntimeCommand:
+	case api.RuntimeGo, api.RuntimeCommand, api.RuntimeStatic:
 		return api.ProtocolHTTP
 	}
 	return ""
 }
 
 func noRuntime(ns, name string) error {
-	names := []string{api.RuntimeNode, api.RuntimePython, api.RuntimeGo, api.RuntimeCommand}
+	names := []string{api.RuntimeNode, api.RuntimePython, api.RuntimeGo, api.RuntimeCommand, api.RuntimeStatic}
 	hint := "hearth get runtimes -n " + ns + " lists those of the namespace; built in are " + strings.Join(names, ", ")
 	if near := api.Nearest(name, names); near != "" && !slices.Contains(names, name) {
 		hint = "did you mean " + near + "? " + hint

@@ -324,8 +324,10 @@ func (j *job) make(ctx context.Context, name string) (string, error) {
 		return j.src(), j.makePython(ctx)
 	case api.RuntimeGo:
 		return j.makeGo(ctx)
+	case api.RuntimeCommand:
+		return j.src(), j.makeProgram(ctx)
 	default:
-		return j.src(), nil // command, and runtimes that load what they get
+		return j.src(), nil // static, and runtimes that load what they get
 	}
 }
 

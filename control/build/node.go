@@ -17,7 +17,9 @@ type packageFile struct {
 	Type         string            `json:"type"`
 	Main         string            `json:"main"`
 	Dependencies map[string]string `json:"dependencies"`
+	Development  map[string]string `json:"devDependencies"`
 	Optional     map[string]string `json:"optionalDependencies"`
+	Scripts      map[string]string `json:"scripts"`
 	Workspaces   json.RawMessage   `json:"workspaces"`
 }
 
@@ -60,7 +62,7 @@ func (j *job) makeNode(ctx context.Context) error {
 		j.log.say("node_modules came with the source; nothing is installed")
 		return nil
 	}
-	return j.installNode(ctx, text, pkg)
+	return j.installNode(ctx, text, pkg, false)
 }
 
 // nameScript makes a handler that names a TypeScript file, itself or through
@@ -75,7 +77,19 @@ func (j *job) nameScript(pkg packageFile) {
 	}
 }
 
-func (j *job) installNode(ctx context.Context, text []byte, pkg packageFile) error {
+// npmEnv lets npm and the scripts it runs find the node of the runtime.
+func (j *job) npmEnv(ctx context.Context) (map[string]string, error) {
+	node, err := j.tool(ctx, "node")
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{"npm_config_cache": j.cacheDir("npm"), "npm_config_update_notifier": "false",
+		"PATH": filepath.Dir(node.Path) + string(os.PathListSeparator) + os.Getenv("PATH")}, nil
+}
+
+// installNode installs what package.json asks for, with what only development
+// and builds need if development says so.
+func (j *job) installNode(ctx context.Context, text []byte, pkg packageFile, development bool) error {
 	node, err := j.tool(ctx, "node")
 	if err != nil {
 		return err
@@ -86,7 +100,7 @@ func (j *job) installNode(ctx context.Context, text []byte, pkg packageFile) err
 	for _, v := range pkg.Dependencies {
 		local = local || strings.HasPrefix(v, "file:") || strings.HasPrefix(v, ".") || strings.HasPrefix(v, "/")
 	}
-	id := []any{"npm", rules, string(text), string(lock), string(rc), node.Version, runtime.GOOS, runtime.GOARCH, j.spec.Env}
+	id := []any{"npm", rules, string(text), string(lock), string(rc), node.Version, runtime.GOOS, runtime.GOARCH, j.spec.Env, development}
 	if local {
 		id = append(id, j.key) // a package of the source itself: any change may matter
 	}
@@ -99,9 +113,17 @@ func (j *job) installNode(ctx context.Context, text []byte, pkg packageFile) err
 		if locked {
 			verb = "ci"
 		}
-		env := map[string]string{"npm_config_cache": j.cacheDir("npm"), "PATH": filepath.Dir(node.Path) + string(os.PathListSeparator) + os.Getenv("PATH"),
-			"npm_config_update_notifier": "false"}
-		exit, err := j.exec(ctx, "host", env, npm.Path, verb, "--omit=dev", "--no-audit", "--no-fund", "--no-progress", "--loglevel=warn")
+		env, err := j.npmEnv(ctx)
+		if err != nil {
+			return err
+		}
+		args := []string{npm.Path, verb, "--no-audit", "--no-fund", "--no-progress", "--loglevel=warn"}
+		if development {
+			args = append(args, "--include=dev")
+		} else {
+			args = append(args, "--omit=dev")
+		}
+		exit, err := j.exec(ctx, "host", env, args...)
 		if err != nil {
 			return err
 		}

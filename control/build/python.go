@@ -11,11 +11,9 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
-)
 
-// PythonPackages is the folder of the artifact that requirements are installed
-// into; the python loader puts it on sys.path.
-const PythonPackages = ".hearth/python"
+	"github.com/hearth-run/hearth/api"
+)
 
 // pythonCheck compiles every file below its folder and prints, as JSON, what does
 // not compile.
@@ -33,21 +31,26 @@ func (j *job) makePython(ctx context.Context) error {
 	if err := j.checkPython(ctx, python); err != nil {
 		return err
 	}
+	return j.installPython(ctx, python)
+}
+
+// installPython installs requirements.txt into the artifact's own folder.
+func (j *job) installPython(ctx context.Context, python Tool) error {
 	text, ok := j.readAny("requirements.txt")
 	if !ok || !hasRequirements(string(text)) {
 		return nil
 	}
-	if hasPython(filepath.Join(j.src(), PythonPackages)) {
-		j.log.say("%s came with the source; nothing is installed", PythonPackages)
+	if hasPython(filepath.Join(j.src(), api.PythonPackages)) {
+		j.log.say("%s came with the source; nothing is installed", api.PythonPackages)
 		return nil
 	}
 	id := []any{"pip", rules, string(text), python.Version, runtime.GOOS, runtime.GOARCH, j.spec.Env}
 	if localRequirement.Match(text) {
 		id = append(id, j.key)
 	}
-	return j.withDeps(ctx, id, PythonPackages, func() error {
+	return j.withDeps(ctx, id, api.PythonPackages, func() error {
 		env := map[string]string{"PIP_CACHE_DIR": j.cacheDir("pip"), "PYTHONDONTWRITEBYTECODE": "1"}
-		exit, err := j.exec(ctx, "host", env, python.Path, "-m", "pip", "install", "--target", PythonPackages, "--no-input", "--no-compile",
+		exit, err := j.exec(ctx, "host", env, python.Path, "-m", "pip", "install", "--target", api.PythonPackages, "--no-input", "--no-compile",
 			"--disable-pip-version-check", "--no-warn-script-location", "--progress-bar=off", "--quiet", "-r", "requirements.txt")
 		if err != nil {
 			return err
@@ -83,7 +86,7 @@ func hasPython(dir string) bool {
 func (j *job) checkPython(ctx context.Context, python Tool) error {
 	found := false
 	err := filepath.WalkDir(j.src(), func(p string, d fs.DirEntry, err error) error {
-		if err == nil && strings.HasSuffix(p, ".py") && !strings.Contains(p, PythonPackages) {
+		if err == nil && strings.HasSuffix(p, ".py") && !strings.Contains(p, api.PythonPackages) {
 			found = true
 			return filepath.SkipAll
 		}

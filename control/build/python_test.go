@@ -44,7 +44,7 @@ func TestPip(t *testing.T) {
 	}
 	for _, answer := range []string{"one", "two"} {
 		dir := extract(t, blobs, mustBuild(t, b, req(answer)).Artifact)
-		script := "import sys; sys.path.insert(0, '" + PythonPackages + "'); import main; print(main.handler(0, 0))"
+		script := "import sys; sys.path.insert(0, '" + api.PythonPackages + "'); import main; print(main.handler(0, 0))"
 		if got := run(t, dir, "python3", "-B", "-c", script); got != answer {
 			t.Errorf("answered %q, want %q", got, answer)
 		}
@@ -72,7 +72,7 @@ func TestPipFromFolder(t *testing.T) {
 	b, blobs := newBuilder(t, nil)
 	r := files("python", "main.py", "import mine\n", "requirements.txt", "./mine\n", "mine/mine.py", "answer = 1\n", "mine/backend.py", ownBackend,
 		"mine/pyproject.toml", "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n[project]\nname = \"mine\"\nversion = \"1.0\"\n")
-	if got := entries(t, blobs, mustBuild(t, b, r).Artifact); got[PythonPackages+"/mine.py"] != "answer = 1\n" {
+	if got := entries(t, blobs, mustBuild(t, b, r).Artifact); got[api.PythonPackages+"/mine.py"] != "answer = 1\n" {
 		t.Errorf("not installed: %d entries", len(got))
 	}
 }

@@ -108,9 +108,9 @@ func FindTool(ctx context.Context, name string) (Tool, error) {
 }
 
 func installHint(tool string) string {
-	pkg := map[string]string{"node": "nodejs", "npm": "npm", "python": "python3 python3-pip", "go": "golang"}[tool]
+	pkg := map[string]string{"node": "nodejs", "npm": "npm", "python": "python3 python3-pip", "go": "golang", "bundle": "ruby-bundler"}[tool]
 	if runtime.GOOS == "darwin" {
-		return "brew install " + map[string]string{"node": "node", "npm": "node", "python": "python3", "go": "go"}[tool]
+		return "brew install " + map[string]string{"node": "node", "npm": "node", "python": "python3", "go": "go", "bundle": "ruby"}[tool]
 	}
 	return "apt-get install " + pkg + ", or put a newer " + tool + " into PATH"
 }

@@ -70,11 +70,14 @@ func prefixes(i runtime.Interpreter) (binds []sandbox.Bind) {
 	return binds
 }
 
+// defaultPath is where instances look for programs.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 // baseEnv is the environment every box starts with; nothing of Hearth's own
 // environment gets in.
 func baseEnv(extra map[string]string, more ...string) []string {
 	env := append([]string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"PATH=" + defaultPath,
 		"HOME=/tmp", "TMPDIR=/tmp", "LANG=C.UTF-8",
 	}, more...)
 	for k, v := range extra {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/engine"
+	"github.com/hearth-run/hearth/runtime/static"
 	"github.com/hearth-run/hearth/sandbox"
 )
 
@@ -23,6 +25,9 @@ type program struct{ kind }
 
 func newProgram(k kind) *program { return &program{k} }
 
+// staticProgram is where instances of the static runtime find this binary.
+const staticProgram = "/runtime/hearth"
+
 // insidePort is $PORT where the instance has a network of its own.
 const insidePort = 8080
 
@@ -30,7 +35,7 @@ const insidePort = 8080
 func (p *program) start(ctx context.Context, urgent bool) (*warm, error) {
 	e := p.engine
 	id := e.newID(p.runtime.Name)
-	path, socket, err := e.listen(id)
+	listening, socket, err := e.listen(id)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +43,7 @@ func (p *program) start(ctx context.Context, urgent bool) (*warm, error) {
 	out := newOutput(e.o.Sink, id)
 	stdout, stderr, err := out.pipes()
 	if err != nil {
-		os.Remove(path)
+		os.Remove(listening)
 		return nil, api.Errorf(api.CodeStartFailed, "start %s: %w", id, err)
 	}
 	defer stdout.Close()
@@ -50,6 +55,14 @@ func (p *program) start(ctx context.Context, urgent bool) (*warm, error) {
 	if p.runtime.Folder != "" {
 		c.Binds = append(c.Binds, sandbox.Bind{Source: p.runtime.Folder, Target: runtimeDir})
 	}
+	if p.runtime.Base == api.RuntimeStatic {
+		self, err := os.Executable()
+		if err != nil {
+			os.Remove(listening)
+			return nil, api.Errorf(api.CodeStartFailed, "start %s: %w", id, err)
+		}
+		c.Binds = append(c.Binds, sandbox.Bind{Source: self, Target: staticProgram})
+	}
 	if p.runtime.Base == api.RuntimeCommand || p.runtime.Base == "" {
 		// Any interpreter of the host may be what the program runs on.
 		for _, name := range []string{api.RuntimeNode, api.RuntimePython} {
@@ -60,10 +73,10 @@ func (p *program) start(ctx context.Context, urgent bool) (*warm, error) {
 	}
 	box, err := p.startBox(ctx, c, urgent)
 	if err != nil {
-		os.Remove(path)
+		os.Remove(listening)
 		return nil, err
 	}
-	w := &warm{id: id, box: box, out: out, socket: path}
+	w := &warm{id: id, box: box, out: out, socket: listening}
 	w.ready()
 	return w, nil
 }
@@ -86,8 +99,8 @@ func (p *program) specialise(ctx context.Context, i *instance, dir string) error
 			return api.Errorf(api.CodeStartFailed, "find a port for %s: %w", w.id, err)
 		}
 	}
-	env := baseEnv(p.runtime.Env, "PORT="+strconv.Itoa(port), "HEARTH_LISTEN_FD=3",
-		"HEARTH_FUNCTION="+s.Function, "HEARTH_REVISION="+s.Revision, "HEARTH_NAMESPACE="+s.Tenant)
+	env := baseEnv(p.runtime.Env, append(installed(dir), "PORT="+strconv.Itoa(port), "HEARTH_LISTEN_FD=3",
+		"HEARTH_FUNCTION="+s.Function, "HEARTH_REVISION="+s.Revision, "HEARTH_NAMESPACE="+s.Tenant)...)
 	for k, v := range s.Env {
 		env = append(env, k+"="+v)
 	}
@@ -99,10 +112,40 @@ func (p *program) specialise(ctx context.Context, i *instance, dir string) error
 	return err
 }
 
+// installed shows a program what its build installed in the artifact: the
+// programs of npm, Python's packages, Ruby's gems.
+func installed(dir string) (env []string) {
+	has := func(name string) bool {
+		info, err := os.Stat(filepath.Join(dir, filepath.FromSlash(name)))
+		return err == nil && info.IsDir()
+	}
+	search := defaultPath
+	for _, bin := range []string{"node_modules/.bin", api.PythonPackages + "/bin"} {
+		if has(bin) {
+			search = codeDir + "/" + bin + ":" + search
+		}
+	}
+	if search != defaultPath {
+		env = append(env, "PATH="+search)
+	}
+	if has(api.PythonPackages) {
+		env = append(env, "PYTHONPATH="+codeDir+"/"+api.PythonPackages)
+	}
+	if has(api.RubyPackages) {
+		env = append(env, "BUNDLE_PATH="+codeDir+"/"+api.RubyPackages)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "Gemfile")); err == nil {
+		env = append(env, "BUNDLE_WITHOUT=development:test", "BUNDLE_FROZEN=true")
+	}
+	return env
+}
+
 // arguments is the command line of s: the function's own, the runtime's, or the
 // file every build leaves for a program.
 func (p *program) arguments(s *engine.Spec, dir string) ([]string, error) {
 	switch {
+	case p.runtime.Base == api.RuntimeStatic:
+		return []string{staticProgram, static.Argument, path.Join(codeDir, path.Clean("/"+s.Handler))}, nil
 	case len(s.Command) > 0:
 		return s.Command, nil
 	case len(p.runtime.Command) > 0:
