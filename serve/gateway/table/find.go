@@ -1,7 +1,6 @@
 package table
 
 import (
-	"net/url"
 	"slices"
 	"strings"
 )
@@ -16,12 +15,13 @@ type Match[T any] struct {
 	Cut int
 }
 
-// search is one look-up on its way through the tries.
+// search is one look-up on its way.
 type search[T any] struct {
-	m      *Match[T]
-	path   string
-	method string
-	allow  map[string]bool // collects methods instead of matching; nil: match
+	m       *Match[T]
+	path    string
+	method  string
+	escaped bool            // the path has a percent sign
+	allow   map[string]bool // collects methods instead of matching; nil: match
 }
 
 // Find looks up a request by host (lower case, without port), path (as it came,
@@ -32,7 +32,7 @@ func (t *Table[T]) Find(host, path, method string, m *Match[T]) bool {
 	if t == nil || path == "" || path[0] != '/' {
 		return false
 	}
-	s := search[T]{m: m, path: path, method: method}
+	s := search[T]{m: m, path: path, method: method, escaped: strings.IndexByte(path, '%') >= 0}
 	return t.each(host, &s)
 }
 
@@ -42,7 +42,7 @@ func (t *Table[T]) Allowed(host, path string) []string {
 	if t == nil || path == "" || path[0] != '/' {
 		return nil
 	}
-	s := search[T]{m: &Match[T]{}, path: path, allow: map[string]bool{}}
+	s := search[T]{m: &Match[T]{}, path: path, escaped: true, allow: map[string]bool{}}
 	t.each(host, &s)
 	var all []string
 	for m := range s.allow {
@@ -53,49 +53,45 @@ func (t *Table[T]) Allowed(host, path string) []string {
 }
 
 func (t *Table[T]) each(host string, s *search[T]) bool {
-	if n, ok := t.hosts.get(host); ok && host != "" && s.node(n, 0, 0) {
+	if host != "" && s.site(t.hosts.get(host)) {
 		return true
 	}
 	if t.wild > 0 {
-		if i := strings.IndexByte(host, '.'); i > 0 {
-			if n, ok := t.wildcard(host[i:]); ok && s.node(n, 0, 0) {
-				return true
-			}
+		if i := strings.IndexByte(host, '.'); i > 0 && s.site(t.wildcard(host[i:])) {
+			return true
 		}
 	}
-	n, ok := t.hosts.get("")
-	return ok && s.node(n, 0, 0)
+	return s.site(t.hosts.get(""))
 }
 
 // wildcard finds *suffix without building the string on the heap.
-func (t *Table[T]) wildcard(suffix string) (*node[T], bool) {
+func (t *Table[T]) wildcard(suffix string) *site[T] {
 	var a [256]byte
 	if len(suffix) >= len(a) {
-		return nil, false
+		return nil
 	}
 	b := append(append(a[:0], '*'), suffix...)
 	return t.hosts.getBytes(b)
 }
 
+func (s *search[T]) site(at *site[T]) bool {
+	switch {
+	case at == nil:
+		return false
+	case at.trie != nil:
+		return s.node(at.trie, 0, 0)
+	}
+	return s.rules(at.rules)
+}
+
 // node matches path[at:], which is empty or begins with a slash, below n.
 func (s *search[T]) node(n *node[T], at, vars int) bool {
 	if at == len(s.path) {
-		return s.end(n.exact, 0) || s.end(n.prefix, at)
+		return s.ends(n, isExact, 0) || s.ends(n, isPrefix, at)
 	}
-	from := at + 1
-	to := strings.IndexByte(s.path[from:], '/')
-	if to < 0 {
-		to = len(s.path)
-	} else {
-		to += from
-	}
-	segment := s.path[from:to]
-	if strings.IndexByte(segment, '%') >= 0 {
-		if d, err := url.PathUnescape(segment); err == nil {
-			segment = d
-		}
-	}
-	if child, ok := n.literal.get(segment); ok && s.node(child, to, vars) {
+	segment, to := segmentAt(s.path, at)
+	segment = s.plain(segment)
+	if child := n.literal.get(segment); child != nil && s.node(*child, to, vars) {
 		return true
 	}
 	if n.variable != nil && segment != "" && vars < MaxVars {
@@ -104,45 +100,44 @@ func (s *search[T]) node(n *node[T], at, vars int) bool {
 			return true
 		}
 	}
-	if len(n.rest) > 0 && vars < MaxVars {
-		rest := s.path[from:]
-		if strings.IndexByte(rest, '%') >= 0 {
-			if d, err := url.PathUnescape(rest); err == nil {
-				rest = d
-			}
-		}
-		s.m.Vars[vars] = rest
-		if s.end(n.rest, 0) {
+	if len(n.ends) > 0 && vars < MaxVars {
+		s.m.Vars[vars] = s.plain(s.path[at+1:])
+		if s.ends(n, isRest, 0) {
 			return true
 		}
 	}
-	return s.end(n.prefix, at)
+	return s.ends(n, isPrefix, at)
 }
 
-// end chooses among entries of one pattern by method.
-func (s *search[T]) end(list []*Entry[T], cut int) bool {
-	for _, e := range list {
-		if s.allow != nil {
-			for _, m := range e.methods {
-				if s.allow[m] = true; m == "GET" {
-					s.allow["HEAD"] = true
-				}
-			}
-			continue
+// ends chooses among the entries of one kind by method.
+func (s *search[T]) ends(n *node[T], k kind, cut int) bool {
+	for _, e := range n.ends {
+		if e.kind == k && s.take(e.entry, len(e.entry.Spec.Methods) == 0, cut) {
+			return true
 		}
-		if !allows(e.methods, s.method) {
-			continue
-		}
-		s.m.Entry, s.m.Cut = e, cut
-		return true
 	}
 	return false
 }
 
-func allows(methods []string, method string) bool {
-	if len(methods) == 0 {
-		return true
+// take makes e the match if it answers the method; any says that it has no list
+// of methods.
+func (s *search[T]) take(e *Entry[T], any bool, cut int) bool {
+	if s.allow != nil {
+		for _, m := range e.Spec.Methods {
+			if s.allow[m] = true; m == "GET" {
+				s.allow["HEAD"] = true
+			}
+		}
+		return false
 	}
+	if !any && !allows(e.Spec.Methods, s.method) {
+		return false
+	}
+	s.m.Entry, s.m.Cut = e, cut
+	return true
+}
+
+func allows(methods []string, method string) bool {
 	for _, m := range methods {
 		if m == method || m == "GET" && method == "HEAD" {
 			return true

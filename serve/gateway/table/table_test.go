@@ -40,6 +40,18 @@ func TestPrecedence(t *testing.T) {
 		{Prefix: "/any"},
 		{Path: "/x/y"},
 	}
+	testPrecedence(t, specs)
+	// The same where each host has too many patterns for a list.
+	for i := range few {
+		for _, host := range []string{"a.test", "*.test", ""} {
+			specs = append(specs, api.RouteSpec{Host: host, Path: fmt.Sprintf("/x/y/{z}/more/%d", i)})
+		}
+	}
+	testPrecedence(t, specs)
+}
+
+func testPrecedence(t *testing.T, specs []api.RouteSpec) {
+	t.Helper()
 	tab := build(t, specs...)
 	for _, tc := range []struct {
 		method, host, path string
@@ -125,7 +137,9 @@ func naive(s *api.RouteSpec, host, path, method string) bool {
 // search through all of them, ordered by api.RouteLess.
 func TestAgainstNaive(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		hosts := []string{"", "a.t", "b.t", "*.t", "t"}
+		hosts := []string{"a.t", "", "b.t", "*.t", "t"}
+		// On few hosts there are lists and tries, and changes from one to the other.
+		hosts = hosts[:rapid.IntRange(1, len(hosts)).Draw(t, "hosts")]
 		segment := rapid.SampledFrom([]string{"a", "b", "{x}", "a"})
 		pattern := func() string {
 			n := rapid.IntRange(0, 3).Draw(t, "n")
@@ -147,10 +161,10 @@ func TestAgainstNaive(t *testing.T) {
 		}
 		var tab *Table[*api.Route]
 		live := map[string]*Entry[*api.Route]{}
-		for i := range rapid.IntRange(1, 30).Draw(t, "changes") {
+		for i := range rapid.IntRange(1, 60).Draw(t, "changes") {
 			c := tab.Begin()
 			for range rapid.IntRange(1, 3).Draw(t, "together") {
-				id := fmt.Sprintf("ns/%d", rapid.IntRange(0, 12).Draw(t, "id"))
+				id := fmt.Sprintf("ns/%d", rapid.IntRange(0, 3*few).Draw(t, "id"))
 				if old := live[id]; old != nil {
 					c.Remove(old)
 					delete(live, id)
@@ -203,6 +217,44 @@ func TestAgainstNaive(t *testing.T) {
 			t.Fatalf("%d hosts are left of nothing", end.hosts.n)
 		}
 	})
+}
+
+// An entry can be in several places, and leaves each alone.
+func TestPutAt(t *testing.T) {
+	e := &Entry[int]{ID: "ns/f", Spec: &api.RouteSpec{Prefix: "/", Methods: []string{"GET"}}, Value: 1}
+	at := []*api.RouteSpec{{Host: "A.test", Prefix: "/"}, {Host: "b.test", Prefix: "/"}, {Host: "b.test", Prefix: "/x"}}
+	var none *Table[int]
+	c := none.Begin()
+	for _, s := range at {
+		if err := c.PutAt(s, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := func(tab *Table[int]) (all string) {
+		var m Match[int]
+		for _, q := range []string{"a.test", "b.test"} {
+			if tab.Find(q, "/x/y", "GET", &m) && m.Entry == e {
+				all += fmt.Sprint(q, m.Cut, " ")
+			}
+			if tab.Find(q, "/x/y", "PUT", &m) {
+				t.Errorf("%s: the entry's methods are not heeded", q)
+			}
+		}
+		return all
+	}
+	full := c.End()
+	c = full.Begin()
+	c.RemoveAt(at[2], e)
+	less := c.End()
+	c = less.Begin()
+	c.RemoveAt(at[0], e)
+	c.RemoveAt(at[0], e) // twice is no error
+	c.RemoveAt(at[1], &Entry[int]{ID: "ns/g", Spec: e.Spec})
+	for i, want := range []string{"a.test0 b.test2 ", "a.test0 b.test0 ", "b.test0 "} {
+		if got := found([]*Table[int]{full, less, c.End()}[i]); got != want {
+			t.Errorf("after %d removals: %q, want %q", i, got, want)
+		}
+	}
 }
 
 // An old table stays what it was while new ones are made from it.
