@@ -37,7 +37,7 @@ type FunctionSpec struct {
 	Config      []string    `json:"config,omitempty" doc:"ConfigMaps shown as files /configs/NAMESPACE/NAME/KEY."`
 	Limits      Limits      `json:"limits,omitzero" doc:"What one instance may use."`
 	Timeout     *Duration   `json:"timeout,omitempty" doc:"Longest time for one call, from arrival to the last byte; 60s by default."`
-	Concurrency int         `json:"concurrency,omitempty" min:"0" max:"10000" doc:"Calls one instance answers at a time; 1 by default."`
+	Concurrency int         `json:"concurrency,omitempty" min:"-1" max:"10000" doc:"Calls one instance answers at a time, -1 for any number; 1 by default, -1 for images."`
 	Scale       Scale       `json:"scale,omitzero" doc:"How many instances there may be."`
 	Network     string      `json:"network,omitempty" enum:"host,private,none" doc:"host shares the machine's network, private has its own with a way out, none has no way out. The default depends on the runtime."`
 	BodyLimit   Quantity    `json:"bodyLimit,omitempty" doc:"Largest request body; 100Mi by default."`
@@ -192,6 +192,7 @@ type RevisionSpec struct {
 	Concurrency int         `json:"concurrency"`
 	Scale       Scale       `json:"scale,omitzero"`
 	Network     string      `json:"network,omitempty"`
+	Port        *ServePort  `json:"port,omitempty"`
 	BodyLimit   int64       `json:"bodyLimit,omitempty" doc:"Bytes."`
 
 	Containers           []Container `json:"containers,omitempty" doc:"Programs run from images, sharing a network and volumes; instead of runtime and artifact."`

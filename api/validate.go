@@ -106,6 +106,12 @@ func validateFunction(obj any) (errs []FieldError) {
 	}
 	errs = append(errs, validateTraffic(s.Traffic)...)
 	errs = append(errs, validateRollout(s.Rollout)...)
+	if s.Source.Image != "" && s.Runtime != "" && s.Runtime != RuntimeImage {
+		errs = append(errs, FieldError{Path: "spec.runtime", Message: "an image brings its own program", Hint: "remove runtime, or give source code instead of an image"})
+	}
+	if s.Runtime == RuntimeImage && s.Source.Image == "" {
+		errs = append(errs, FieldError{Path: "spec.source.image", Message: "is needed with runtime: image", Hint: "such as registry.example.com/shop:1.2"})
+	}
 	switch s.Runtime { // a Runtime object may stand on command
 	case RuntimeNode, RuntimePython, RuntimeGo:
 		if len(s.Command) == 0 {

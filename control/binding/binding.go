@@ -89,6 +89,9 @@ func (b *Binder) Spec(ctx context.Context, r *api.Revision) (engine.Spec, error)
 // Check says whether everything f refers to is there, as Spec would.
 func (b *Binder) Check(ctx context.Context, f *api.Function) error {
 	s := f.Spec
+	if s.Source.Image != "" {
+		s.Runtime = "" // the image's own program
+	}
 	_, err := b.resolve(ctx, &api.Revision{Metadata: api.Meta{Namespace: f.Metadata.Namespace}, Spec: api.RevisionSpec{
 		Function: f.Metadata.Name, Runtime: s.Runtime, Env: s.Env, EnvFrom: s.EnvFrom, Secrets: s.Secrets, Config: s.Config,
 	}}, reader{b: b, ns: f.Metadata.Namespace})
@@ -121,6 +124,10 @@ func (b *Binder) resolve(ctx context.Context, r *api.Revision, in reader) (engin
 	if err != nil {
 		return engine.Spec{}, err
 	}
+	var port api.ServePort
+	if s.Port != nil {
+		port = *s.Port
+	}
 	cpu, _ := s.Limits.CPU.Milli() // admission refused malformed ones
 	return engine.Spec{
 		Tenant: in.ns, Function: s.Function, Revision: r.Metadata.Name,
@@ -132,6 +139,8 @@ func (b *Binder) resolve(ctx context.Context, r *api.Revision, in reader) (engin
 			DiskBytes:   s.Limits.Disk.Bytes(api.DefaultDisk),
 		},
 		Network:     network(s.Network, rt),
+		Port:        port.Number,
+		H2C:         port.Protocol == api.ProtocolH2C,
 		Concurrency: or(s.Concurrency, api.DefaultConcurrency),
 		Timeout:     or(s.Timeout.Duration, api.DefaultTimeout),
 		Metadata:    metadata(r),

@@ -78,6 +78,7 @@ type Built struct {
 	Handler  string
 	Log      string
 	Runtime  string
+	Image    string // reference with digest, of a function whose source is an image
 	Duration time.Duration
 }
 

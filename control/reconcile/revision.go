@@ -90,12 +90,20 @@ func revisionSpec(f *api.Function, b Built) api.RevisionSpec {
 		Concurrency: cmp.Or(s.Concurrency, api.DefaultConcurrency),
 		Scale:       api.Scale{Min: s.Scale.Min, Max: cmp.Or(s.Scale.Max, api.DefaultMaxScale), Idle: &api.Duration{Duration: idle}},
 		Network:     s.Network,
+		Port:        s.Port,
 		BodyLimit:   s.BodyLimit.Bytes(api.DefaultBodyLimit),
 	}
 	spec.Scale.Max = max(spec.Scale.Max, spec.Scale.Min)
 	if spec.Runtime == api.RuntimeCommand && len(spec.Command) == 0 && strings.ContainsAny(spec.Handler, " \t$") {
 		// A command line found in the source, such as a Procfile's.
 		spec.Command, spec.Handler = []string{"/bin/sh", "-c", "exec " + spec.Handler}, ""
+	}
+	if b.Image != "" {
+		c, volumes := container(f.Metadata.Namespace, &s, b.Image)
+		spec.Containers, spec.Volumes, spec.PullSecrets = []api.Container{c}, volumes, s.PullSecrets
+		spec.Concurrency = cmp.Or(s.Concurrency, api.Unlimited)
+		// They are the container's.
+		spec.Command, spec.Env, spec.EnvFrom, spec.Secrets, spec.Config, spec.Port = nil, nil, nil, nil, nil, nil
 	}
 	spec.SpecHash = hashOf(spec)
 	return spec

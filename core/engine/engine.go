@@ -80,6 +80,8 @@ type Spec struct {
 
 	Limits      Limits
 	Network     string // host, private, none; empty: what suits the runtime
+	Port        int    // where a program serves; 0: the engine chooses
+	H2C         bool   // a program serves HTTP/2 without TLS
 	Concurrency int
 	Timeout     time.Duration
 	// Pod is set for revisions that run from images; Runtime, Artifact, Handler

@@ -2,6 +2,7 @@ package process
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -92,8 +93,8 @@ func (p *program) specialise(ctx context.Context, i *instance, dir string) error
 		return err
 	}
 	port := insidePort
-	if p.runtime.Port != 0 {
-		port = p.runtime.Port
+	if wish := cmp.Or(s.Port, p.runtime.Port); wish != 0 {
+		port = wish
 	} else if p.network == "host" {
 		if port, err = freePort(); err != nil {
 			return api.Errorf(api.CodeStartFailed, "find a port for %s: %w", w.id, err)
@@ -108,6 +109,9 @@ func (p *program) specialise(ctx context.Context, i *instance, dir string) error
 		return err
 	}
 	i.protocol = api.ProtocolHTTP
+	if s.H2C {
+		i.protocol = api.ProtocolH2C
+	}
 	i.dial, err = w.reachable(ctx, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	return err
 }
