@@ -128,6 +128,10 @@ func (r *Reconciler) seeRevision(k store.Key, value []byte, gone bool) {
 		return
 	}
 	rev.Metadata.Namespace, rev.Metadata.Name = k.Namespace, k.Name
+	if rev.Spec.Owner != "" { // of a foreign object, see Foreign
+		r.addRoutes(k)
+		return
+	}
 	if gone {
 		r.index.dropRevision(rev)
 		fk := functionKey(k.Namespace, rev.Spec.Function)

@@ -1,0 +1,88 @@
+package reconcile
+
+import (
+	"context"
+	"time"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/store"
+)
+
+// startTimeout is how long a revision may take to get ready unless it says
+// something else.
+const startTimeout = 10 * time.Minute
+
+// check is the loop of native revisions made of foreign objects: one instance
+// must start before a revision counts as ready. A revision that fails is tried
+// again, ever more rarely: what it waits for may come.
+func (f *Foreign) check(ctx context.Context, k store.Key) (wait time.Duration, err error) {
+	r, there := f.mirror.Get(k)
+	if !there {
+		return 0, nil
+	}
+	rev := nativeRevision(r)
+	if rev == nil || rev.Spec.Owner == "" || rev.Metadata.DeletionTimestamp != nil || rev.Status.Conditions.Ready() {
+		return 0, nil
+	}
+	if rest := f.soft.rest(k, time.Now()); rest > 0 {
+		return rest, nil // it comes here by its own change of status, too
+	}
+	c := api.Condition{Type: api.ConditionReady, Status: api.True, Reason: "Started", Message: "an instance started"}
+	if a := rev.Spec.Scale.Auto; a != nil && a.Initial != nil && *a.Initial == 0 {
+		c.Reason, c.Message = "NotStarted", "it starts with the first call"
+	} else if err := f.start(ctx, k, rev); err != nil {
+		if ctx.Err() != nil {
+			return 0, nil
+		}
+		c = verdictOn(rev, err)
+	}
+	c.ObservedGeneration = rev.Metadata.Generation
+	if c.Status == api.False {
+		wait = f.soft.failed(k, time.Now()) // before the status is seen
+	}
+	err = writeStatus(ctx, f.cfg.Store, k, func(v *api.Revision) *api.RevisionStatus { return &v.Status }, func(v *api.Revision) bool {
+		if v.Metadata.UID != rev.Metadata.UID {
+			return false
+		}
+		v.Status.Conditions = v.Status.Conditions.Set(c, time.Now())
+		return true
+	})
+	if err != nil || c.Status == api.True {
+		f.soft.succeeded(k)
+		return 0, err
+	}
+	f.events.Warning(ctx, reference("Revision", &rev.Metadata), c.Reason, "%s", c.Message)
+	return wait, nil
+}
+
+// start starts an instance of rev, within its time. It is given up when the
+// revision goes.
+func (f *Foreign) start(ctx context.Context, k store.Key, rev *api.Revision) error {
+	if f.cfg.Check == nil {
+		return nil
+	}
+	limit := rev.Spec.StartTimeout.Or(startTimeout)
+	inner, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	f.soft.starting(k, cancel)
+	defer f.soft.starting(k, nil)
+	err := f.cfg.Check(inner, rev)
+	if err != nil && inner.Err() == context.DeadlineExceeded {
+		return api.Errorf(api.CodeTimeout, "it was not ready within %s", (api.Duration{Duration: limit}).Text()).WithCause(err)
+	}
+	return err
+}
+
+// verdictOn is the condition of a revision that does not start.
+func verdictOn(rev *api.Revision, err error) api.Condition {
+	e := api.AsError(err)
+	c := api.Condition{Type: api.ConditionReady, Status: api.False, Reason: "StartFailed", Message: e.Message, Hint: e.HelpFor(rev.Spec.Function)}
+	if e.Code == api.CodeTimeout {
+		c.Reason = "NeverReady"
+	}
+	if e.Detail != "" {
+		c.Message += "\n" + e.Detail
+	}
+	c.Message = cut(c.Message)
+	return c
+}
