@@ -7,10 +7,11 @@
 //	image.go      what callers see: Store, Image, Config
 //	auth.go       registry credentials
 //	reference.go  names of images; which registry is our own
-//	remote.go     manifests and blobs from a registry
-//	fetch.go      Fetch and Resolve
+//	remote.go     manifests and blobs from a registry; inprocess.go from our own
+//	store.go      what is on the disk
+//	fetch.go      Resolve and Fetch
 //	layer.go      one layer: download, verify, unpack, keep
-//	unpack.go     tar entries to files, hostile ones refused
+//	unpack.go     tar entries to files, hostile ones refused; folder.go
 //	merge.go      layers to one tree, where overlayfs is refused
 //	collect.go    what is not used is dropped
 package image
@@ -21,8 +22,6 @@ import (
 	"net/http"
 	"sync"
 	"time"
-
-	"github.com/hearth-run/hearth/api"
 )
 
 // LocalHost is the registry host that always means hearth's own registry:
@@ -75,9 +74,9 @@ type Image struct {
 	Layers []string
 	Size   int64 // bytes of the unpacked layers
 
-	store    *Store
-	layerIDs []string
-	once     sync.Once
+	store *Store
+	kept  []kept
+	once  sync.Once
 }
 
 // Config is how the image wants to be run.
@@ -109,44 +108,4 @@ func WithProgress(ctx context.Context, f func(Progress)) context.Context {
 type progressKey struct{}
 
 // Release ends the pin of i. Releasing twice is no error.
-func (i *Image) Release() {}
-
-// Copy makes the folder to, which must not exist, and writes the merged tree of
-// all layers into it, as overlayfs would show it. A copy that fails is removed.
-func (i *Image) Copy(ctx context.Context, to string) error { return unfinished() }
-
-// Store keeps images. All methods are safe for concurrent use.
-type Store struct{ o Options }
-
-// Open opens the store in o.Dir. What a killed process left half made is
-// removed. One process opens a folder at a time. There is nothing to close.
-func Open(o Options) (*Store, error) { return &Store{o}, nil }
-
-// Resolve returns ref with its tag replaced by the digest it stands for now:
-// repository@sha256:…, of the index where there is one. Nothing is fetched but
-// the manifest; an index without this platform is api.CodeUnsupported. A ref
-// with a digest is returned as it is, without asking.
-func (s *Store) Resolve(ctx context.Context, ref string, a Auth) (string, error) {
-	return "", unfinished()
-}
-
-// Fetch returns the image ref stands for, fetched and unpacked where it is not
-// yet. A ref by digest that was fetched for a.Namespace before needs no network.
-// Concurrent fetches share the work on each layer; when ctx ends the work goes
-// on for those who still wait, and otherwise ends. The caller releases the image.
-func (s *Store) Fetch(ctx context.Context, ref string, a Auth) (*Image, error) {
-	return nil, unfinished()
-}
-
-// Collect drops images whose digest keep refuses and nobody has pinned, and
-// layers no image needs. It returns the bytes that became free. A nil keep
-// drops everything not pinned.
-func (s *Store) Collect(ctx context.Context, keep func(digest string) bool) (int64, error) {
-	return 0, unfinished()
-}
-
-// Forget drops the image with this digest, unless somebody has pinned it, and
-// layers no other needs. One that is not there is no error.
-func (s *Store) Forget(ctx context.Context, digest string) error { return unfinished() }
-
-func unfinished() error { return api.Errorf(api.CodeUnsupported, "images are not built yet") }
+func (i *Image) Release() { i.once.Do(func() { i.store.unpin(i.Digest, i.kept) }) }

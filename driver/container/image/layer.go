@@ -1,0 +1,306 @@
+package image
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/hearth-run/hearth/api"
+)
+
+// flight is the work on one layer, shared by all who need it.
+type flight struct {
+	key     string
+	present bool // it was there already
+	cancel  context.CancelFunc
+	waiters int // under Store.mu
+	got     atomic.Int64
+	done    chan struct{}
+	size    int64 // after done
+	err     error
+}
+
+// join begins or shares the work on a layer; wait must follow. The blob is part
+// of the key: two images may claim the same content for different blobs, and
+// what one of them says must not fail the other.
+func (s *Store) join(ctx context.Context, l kept, x *session, blob v1.Descriptor) *flight {
+	key := l.DiffID + " " + blob.Digest.String()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f, ok := s.work[key]; ok {
+		f.waiters++
+		return f
+	}
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	f := &flight{key: key, cancel: cancel, waiters: 1, done: make(chan struct{}), present: s.has(l.DiffID)}
+	s.work[key] = f
+	go func() {
+		f.size, f.err = s.layer(work, f, l, x, blob)
+		s.mu.Lock()
+		delete(s.work, key)
+		s.mu.Unlock()
+		cancel()
+		close(f.done)
+	}()
+	return f
+}
+
+// wait waits for f and leaves it. Work that failed for another's sake (its
+// credential, or that nobody waited any more) is tried again.
+func (s *Store) wait(ctx context.Context, f *flight, l kept, x *session, blob v1.Descriptor) (int64, error) {
+	for refused := false; ; {
+		select {
+		case <-f.done:
+			if ctx.Err() != nil || f.err == nil {
+				return f.size, f.err
+			}
+			if api.IsCode(f.err, api.CodeForbidden) && !refused {
+				refused = true
+			} else if !errors.Is(f.err, context.Canceled) {
+				return 0, f.err
+			}
+			f = s.join(ctx, l, x, blob)
+		case <-ctx.Done():
+			s.mu.Lock()
+			f.waiters--
+			last := f.waiters == 0
+			s.mu.Unlock()
+			if last {
+				f.cancel()
+				<-f.done // nothing of it goes on after Fetch has returned
+			}
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// layer sees that a layer is on the disk and returns its size.
+func (s *Store) layer(ctx context.Context, f *flight, l kept, x *session, blob v1.Descriptor) (int64, error) {
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	to := s.at("layers", s.layerName(l.DiffID))
+	if data, err := os.ReadFile(filepath.Join(to, "layer.json")); err == nil {
+		a, err := readAbout(data)
+		return a.Size, err
+	}
+	file, err := s.download(ctx, f, l, x, blob)
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(file.Name())
+	defer file.Close()
+	return s.unpackTo(ctx, to, file, l, x.ref)
+}
+
+// unpackTo unpacks a verified blob beside and moves it to its place.
+func (s *Store) unpackTo(ctx context.Context, to string, file *os.File, l kept, ref reference) (int64, error) {
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return 0, problem(err)
+	}
+	tmp, err := os.MkdirTemp(s.at("new"), "layer-")
+	if err != nil {
+		return 0, problem(err)
+	}
+	defer removeAll(tmp) // after the rename there is nothing to remove
+	root := filepath.Join(tmp, "fs")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return 0, problem(err)
+	}
+	a, err := unpack(ctx, root, bufio.NewReaderSize(file, 256<<10), unpackOptions{
+		limits: s.o.Limits, overlay: s.o.Overlay, userXattr: s.o.UserXattr, log: s.o.Log,
+	})
+	if err != nil {
+		var own *api.Error
+		if errors.As(err, &own) && own.Code != api.CodeDisk {
+			own.Message = fmt.Sprintf("%s cannot be unpacked: %s", ref, own.Message)
+			return 0, own
+		}
+		return 0, problem(err)
+	}
+	if a.DiffID != l.DiffID {
+		return 0, api.Errorf(api.CodeChecksum, "a layer of %s unpacks to other content than its configuration says", ref).
+			WithHint("build and push the image again")
+	}
+	data, err := json.Marshal(a)
+	if err != nil {
+		return 0, err
+	}
+	if err := os.WriteFile(filepath.Join(tmp, "layer.json"), data, 0o600); err != nil {
+		return 0, problem(err)
+	}
+	// One call for the thousands of files of a layer.
+	if err := syncAll(tmp); err != nil {
+		return 0, problem(err)
+	}
+	if err := os.Rename(tmp, to); err != nil && !errors.Is(err, fs.ErrExist) {
+		return 0, problem(err)
+	}
+	return a.Size, problem(syncFolder(s.at("layers")))
+}
+
+// download returns the whole, verified blob. A download that breaks goes on
+// where it was, also after a restart of hearth; the file's digest is computed
+// over all of it in any case.
+func (s *Store) download(ctx context.Context, f *flight, l kept, x *session, blob v1.Descriptor) (_ *os.File, err error) {
+	name := s.at("partial", blob.Digest.Hex+"-"+l.DiffID[7:23])
+	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, problem(err)
+	}
+	defer func() {
+		if err != nil {
+			file.Close()
+		}
+		if api.IsCode(err, api.CodeChecksum) {
+			os.Remove(name)
+		}
+	}()
+	h, err := v1.Hasher(blob.Digest.Algorithm)
+	if err != nil {
+		return nil, damaged(x.ref, "a layer's digest is of an unknown kind").WithCause(err)
+	}
+	had, err := io.Copy(h, file) // what an earlier attempt left
+	if err != nil {
+		return nil, problem(err)
+	}
+	// When the parts do not belong together it is fetched in one piece.
+	for range 2 {
+		if had > blob.Size {
+			had = 0
+			if err := restart(file, h); err != nil {
+				return nil, problem(err)
+			}
+		}
+		parts, err := s.rest(ctx, f, x, blob, file, h, had)
+		if err != nil {
+			return nil, err
+		}
+		if fmt.Sprintf("%x", h.Sum(nil)) == blob.Digest.Hex {
+			f.got.Store(blob.Size)
+			return file, nil
+		}
+		if parts == 1 && had == 0 {
+			break
+		}
+		had = blob.Size + 1
+	}
+	return nil, wrongDigest("layer", x.ref, blob.Digest)
+}
+
+// rest receives what is missing of a blob, in as many parts as it takes.
+func (s *Store) rest(ctx context.Context, f *flight, x *session, blob v1.Descriptor, file *os.File, h hash.Hash, size int64) (parts int, err error) {
+	f.got.Store(size)
+	for try := 1; size < blob.Size; try++ {
+		before := size
+		size, err = s.receive(ctx, f, x, blob, file, h, size)
+		parts++
+		if err == nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			return parts, ctx.Err()
+		}
+		if size > before {
+			try = 1 // it moves
+		}
+		if final(err) || try >= x.limit.Tries {
+			return parts, explain(ctx, x.ref, err)
+		}
+		s.o.Log.InfoContext(ctx, "download goes on", "image", x.ref.String(), "at", size, "of", blob.Size, "err", err)
+		select {
+		case <-time.After(time.Duration(try*try) * 200 * time.Millisecond):
+		case <-ctx.Done():
+			return parts, ctx.Err()
+		}
+	}
+	return parts, nil
+}
+
+// receive appends what the registry gives from offset on and returns the new
+// size. A body that ends early is an error.
+func (s *Store) receive(ctx context.Context, f *flight, x *session, blob v1.Descriptor, file *os.File, h hash.Hash, offset int64) (int64, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stall := time.AfterFunc(x.limit.Stall, func() { cancel(errStalled) })
+	defer stall.Stop()
+	body, from, err := x.blob(ctx, blob.Digest, offset)
+	if err != nil {
+		return offset, because(ctx, err)
+	}
+	defer body.Close()
+	if from != offset {
+		if err := restart(file, h); err != nil {
+			return 0, problem(err)
+		}
+		offset = 0
+	}
+	buf := make([]byte, 128<<10)
+	for {
+		n, err := body.Read(buf)
+		stall.Reset(x.limit.Stall)
+		if int64(n) > blob.Size-offset {
+			return offset, wrongDigest("layer", x.ref, blob.Digest)
+		}
+		if n > 0 {
+			if _, err := file.Write(buf[:n]); err != nil {
+				return offset, problem(err)
+			}
+			h.Write(buf[:n])
+			offset += int64(n)
+			f.got.Store(offset)
+		}
+		switch {
+		case err == io.EOF && offset < blob.Size:
+			return offset, io.ErrUnexpectedEOF
+		case err == io.EOF || err == nil && offset == blob.Size && n == 0:
+			return offset, nil
+		case err != nil:
+			return offset, because(ctx, err)
+		}
+	}
+}
+
+var errStalled = errors.New("the registry sends nothing any more")
+
+// because prefers why ctx ended to what came of it.
+func because(ctx context.Context, err error) error {
+	if c := context.Cause(ctx); c != nil && errors.Is(c, errStalled) {
+		return c
+	}
+	return err
+}
+
+// final reports whether asking again would give the same answer.
+func final(err error) bool {
+	var own *api.Error
+	if errors.As(err, &own) {
+		return true
+	}
+	c := status(err)
+	return c >= 400 && c < 500 && c != http.StatusRequestTimeout && c != http.StatusTooManyRequests
+}
+
+func restart(file *os.File, h hash.Hash) error {
+	h.Reset()
+	if err := file.Truncate(0); err != nil {
+		return err
+	}
+	_, err := file.Seek(0, io.SeekStart)
+	return err
+}

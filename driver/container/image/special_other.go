@@ -1,0 +1,24 @@
+//go:build !linux
+
+package image
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"os"
+)
+
+// supported says that images can be unpacked and run here.
+const supported = false
+
+func isErrno(error) bool                             { return false }
+func mkwhiteout(*os.File, string) error              { return errors.ErrUnsupported }
+func mkfifo(*os.File, string) error                  { return errors.ErrUnsupported }
+func markOpaque(*os.File, bool) error                { return errors.ErrUnsupported }
+func attributesOf(*os.File, map[string]string) error { return errors.ErrUnsupported }
+func own(*os.File, *tar.Header) error                { return errors.ErrUnsupported }
+func ownAt(*os.File, string, *tar.Header) error      { return errors.ErrUnsupported }
+func syncAll(string) error                           { return errors.ErrUnsupported }
+
+func mergeInto(context.Context, string, string, about) error { return errors.ErrUnsupported }
