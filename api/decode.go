@@ -108,6 +108,24 @@ func (c *checker) add(path string, line int, msg, hint string) {
 	}
 }
 
+// broke adds an error about a rule of the schema.
+func (c *checker) broke(r Rule, path string, line int, msg, hint string) {
+	before := len(c.errs)
+	if c.add(path, line, msg, hint); len(c.errs) > before {
+		c.errs[before].Rule = r
+	}
+}
+
+// outside adds an error about a value that is not allowed.
+func (c *checker) outside(r Rule, path string, n node, allowed, msg, hint string) {
+	before := len(c.errs)
+	c.broke(r, path, n.line, msg, hint)
+	if len(c.errs) > before {
+		e := &c.errs[before]
+		e.Value, e.Allowed = n.text, allowed
+	}
+}
+
 func join(path, key string) string {
 	if path == "" {
 		return key
@@ -119,7 +137,7 @@ func (c *checker) twice(path string, n node) {
 	seen := make(map[string]bool, len(n.members))
 	for _, m := range n.members {
 		if seen[m.key] {
-			c.add(join(path, m.key), m.line, "is given twice", "")
+			c.broke(RuleTwice, join(path, m.key), m.line, "is given twice", "")
 		}
 		seen[m.key] = true
 	}
@@ -140,7 +158,7 @@ func (c *checker) object(path string, n node, t reflect.Type) {
 			if near := Nearest(m.key, names); near != "" {
 				hint = fmt.Sprintf("did you mean %q?", near)
 			}
-			c.add(join(path, m.key), m.line, "unknown field", hint)
+			c.broke(RuleUnknown, join(path, m.key), m.line, "unknown field", hint)
 			continue
 		}
 		given[m.key] = m.value.kind != '0'
@@ -152,7 +170,7 @@ func (c *checker) object(path string, n node, t reflect.Type) {
 	}
 	for _, f := range fields {
 		if f.required && !given[f.name] {
-			c.add(join(path, f.name), n.line, "is needed", "")
+			c.broke(RuleNeeded, join(path, f.name), n.line, "is needed", "")
 		}
 	}
 }
@@ -177,17 +195,18 @@ func (c *checker) bounds(path string, n node, f field) {
 		if near := Nearest(n.text, enum); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
-		c.add(path, n.line, fmt.Sprintf("%q is none of %s", n.text, strings.Join(enum, ", ")), hint)
+		list := strings.Join(enum, ", ")
+		c.outside(RuleEnum, path, n, list, fmt.Sprintf("%q is none of %s", n.text, list), hint)
 	case 'n':
 		v, err := strconv.ParseInt(n.text, 10, 64)
 		if err != nil {
 			return
 		}
 		if least := f.min(); least != nil && v < *least {
-			c.add(path, n.line, fmt.Sprintf("%d is less than %d", v, *least), "")
+			c.outside(RuleBounds, path, n, f.bounds(), fmt.Sprintf("%d is less than %d", v, *least), "")
 		}
 		if most := f.max(); most != nil && v > *most {
-			c.add(path, n.line, fmt.Sprintf("%d is more than %d", v, *most), "")
+			c.outside(RuleBounds, path, n, f.bounds(), fmt.Sprintf("%d is more than %d", v, *most), "")
 		}
 	}
 }
@@ -198,7 +217,7 @@ func (c *checker) value(path string, n node, t reflect.Type) {
 	if n.kind == '0' {
 		return // null means absent
 	}
-	wrong := func() { c.add(path, n.line, "must be "+k.words()+", not "+n.words(), "") }
+	wrong := func() { c.broke(RuleType, path, n.line, "must be "+k.words()+", not "+n.words(), "") }
 	switch k {
 	case classAny:
 		c.anything(path, n)

@@ -23,6 +23,7 @@ const (
 	CodeUnauthorized  Code = "unauthorized"
 	CodeForbidden     Code = "forbidden"
 	CodeTooLarge      Code = "too_large"
+	CodeRateLimited   Code = "rate_limited"
 	CodeQueueFull     Code = "queue_full"
 	CodeQueueTimeout  Code = "queue_timeout"
 	CodeTimeout       Code = "timeout"
@@ -65,6 +66,7 @@ func Codes() []CodeRow {
 		{CodeUnauthorized, http.StatusUnauthorized, 4, "Unauthorized", `eval "$(hearth env)" sets a valid token`},
 		{CodeForbidden, http.StatusForbidden, 4, "Forbidden", "ask who runs this hearth for a role that allows it"},
 		{CodeTooLarge, http.StatusRequestEntityTooLarge, 1, "RequestEntityTooLarge", "send less, or raise spec.bodyLimit of the function"},
+		{CodeRateLimited, http.StatusTooManyRequests, 1, "TooManyRequests", "wait as long as Retry-After says, or raise spec.rateLimit of the route"},
 		{CodeQueueFull, http.StatusTooManyRequests, 1, "TooManyRequests", "raise spec.scale.max or spec.concurrency, or send slower"},
 		{CodeQueueTimeout, http.StatusServiceUnavailable, 1, "ServiceUnavailable", "raise spec.scale.max or spec.concurrency"},
 		{CodeTimeout, http.StatusGatewayTimeout, 1, "Timeout", "raise spec.timeout of the function"},
@@ -173,7 +175,23 @@ type FieldError struct {
 	Message string // what is wrong
 	Hint    string // "did you mean …?"; may be empty
 	Line    int    // 1-based line in the text it came from; 0 unknown
+	Rule    Rule   // which rule of the schema is broken; empty for all others
+	Value   string // what was written, where Rule is RuleEnum or RuleBounds
+	Allowed string // what may be, where Rule is RuleEnum ("a, b"), or its bounds ("0..9", "0..")
 }
+
+// Rule is a rule of the schema.
+type Rule string
+
+// The rules of the schema.
+const (
+	RuleUnknown Rule = "unknown" // no such field
+	RuleTwice   Rule = "twice"   // a field given twice
+	RuleType    Rule = "type"
+	RuleNeeded  Rule = "needed"
+	RuleEnum    Rule = "enum"
+	RuleBounds  Rule = "bounds"
+)
 
 // String is the error in one line: line, path, message and hint.
 func (f FieldError) String() string {

@@ -23,8 +23,27 @@ type Kind struct {
 	New func() any
 	// Validate checks what the schema cannot say; nil checks nothing more.
 	Validate func(obj any) []FieldError
+	// Admit sets defaults and checks a write with the words of the API the kind
+	// belongs to; nil for native kinds. It must be free of side effects.
+	Admit func(*Admission) error
+	// Refuse writes what the schema found wrong in the words of that API; nil
+	// for native kinds.
+	Refuse func(name string, errs []FieldError) error
+	// Labels tell clients what the kind is for, such as a source of events.
+	Labels map[string]string
+	// Dotted says that names may be DNS subdomains. Those of the core group may.
+	Dotted bool
 	// Doc is one sentence about the kind.
 	Doc string
+}
+
+// Admission is one write as Kind.Admit sees it. Numbers in its objects are int64
+// where they are whole, else float64.
+type Admission struct {
+	Object   map[string]any // what is about to be stored; changed in place
+	Old      map[string]any // what is stored, not to be changed; nil for a new object
+	User     string         // who writes; empty where that is not known
+	Warnings []string       // shown to the writer
 }
 
 // Column is a column of a table: a title and the dotted path of its value. A
@@ -156,8 +175,11 @@ func Kinds() []Kind {
 }
 
 // FindKind returns the kind that answers to name, and whether there is one.
-func FindKind(name string) (Kind, bool) {
-	for _, k := range Kinds() {
+func FindKind(name string) (Kind, bool) { return FindIn(Kinds(), name) }
+
+// FindIn returns the first of the kinds that answers to name.
+func FindIn(kinds []Kind, name string) (Kind, bool) {
+	for _, k := range kinds {
 		if k.Answers(name) {
 			return k, true
 		}
@@ -166,8 +188,11 @@ func FindKind(name string) (Kind, bool) {
 }
 
 // KindOf returns the kind of a manifest's apiVersion and kind.
-func KindOf(apiVersion, kind string) (Kind, bool) {
-	for _, k := range Kinds() {
+func KindOf(apiVersion, kind string) (Kind, bool) { return KindIn(Kinds(), apiVersion, kind) }
+
+// KindIn returns that of the kinds a manifest's apiVersion and kind mean.
+func KindIn(kinds []Kind, apiVersion, kind string) (Kind, bool) {
+	for _, k := range kinds {
 		if k.Kind == kind && k.APIVersion() == apiVersion {
 			return k, true
 		}

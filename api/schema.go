@@ -110,6 +110,9 @@ func (f field) doc() string { return f.tag.Get("doc") }
 func (f field) min() *int64 { return bound(f.tag.Get("min")) }
 func (f field) max() *int64 { return bound(f.tag.Get("max")) }
 
+// bounds writes them as 0..9; an open end is left out.
+func (f field) bounds() string { return f.tag.Get("min") + ".." + f.tag.Get("max") }
+
 // enum lists the values allowed; nil allows all.
 func (f field) enum() []string {
 	if e := f.tag.Get("enum"); e != "" {

@@ -46,7 +46,7 @@ func CheckSubdomain(name string) string {
 // CheckMeta checks what every object's metadata must satisfy.
 func CheckMeta(k Kind, m Meta) (errs []FieldError) {
 	check := CheckName
-	if k.Group == "" && k.Kind != "Namespace" {
+	if k.Dotted || k.Group == "" && k.Kind != "Namespace" {
 		check = CheckSubdomain
 	}
 	if m.Name != "" || m.GenerateName == "" {

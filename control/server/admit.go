@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"reflect"
+	"slices"
 
 	"github.com/hearth-run/hearth/api"
 )
@@ -38,11 +40,11 @@ func keepOwned(t target, o, live object) object {
 }
 
 // generations reports whether changes of the kind's spec are counted.
-func generations(k api.Kind) bool { return k.Group == api.Group }
+func generations(k api.Kind) bool { return k.Group != "" }
 
 // admit sets defaults, checks the object against its kind and its own past, and
-// counts the generation. live is nil for a new one.
-func (s *Server) admit(t target, o, live object) (object, error) {
+// counts the generation. live is nil for a new one. Warnings go to opts.
+func (s *Server) admit(ctx context.Context, t target, o, live object, opts *writeOptions) (object, error) {
 	k := t.kind
 	o["apiVersion"], o["kind"] = k.APIVersion(), k.Kind
 	var errs []api.FieldError
@@ -61,6 +63,13 @@ func (s *Server) admit(t target, o, live object) (object, error) {
 	}
 	if m := meta(o); len(metaList(o, "finalizers")) == 0 {
 		delete(m, "finalizers")
+	}
+	if k.Admit != nil && t.sub == "" && len(errs) == 0 {
+		a := &api.Admission{Object: o, Old: live, User: callerOf(ctx).Name}
+		if err := k.Admit(a); err != nil {
+			return nil, about(err, k, t.name)
+		}
+		o, opts.warnings = a.Object, appendNew(opts.warnings, a.Warnings)
 	}
 	if live != nil {
 		errs = append(errs, unchangeable(k, o, live)...)
@@ -130,6 +139,17 @@ func unchangeable(k api.Kind, o, live object) (errs []api.FieldError) {
 		}
 	}
 	return errs
+}
+
+// appendNew appends those of more that are not in l: a write that is repeated
+// warns once.
+func appendNew(l, more []string) []string {
+	for _, w := range more {
+		if !slices.Contains(l, w) {
+			l = append(l, w)
+		}
+	}
+	return l
 }
 
 func contains(l []string, s string) bool {

@@ -49,7 +49,7 @@ func (s *Server) serveApply(w http.ResponseWriter, r *http.Request, t target, da
 				return err // it was meant to be there
 			}
 			code = http.StatusCreated
-			o, err = s.createApplied(r, t, clone(config), opts)
+			o, err = s.createApplied(r, t, clone(config), &opts)
 			if api.IsCode(err, api.CodeExists) {
 				continue // someone else was faster
 			}
@@ -153,9 +153,9 @@ func (s *Server) ownBefore(k api.Kind, live object, old *typed.TypedValue, err e
 }
 
 // createApplied makes a new object of an applied configuration.
-func (s *Server) createApplied(r *http.Request, t target, config object, opts writeOptions) (object, error) {
+func (s *Server) createApplied(r *http.Request, t target, config object, opts *writeOptions) (object, error) {
 	empty := object{"apiVersion": config["apiVersion"], "kind": config["kind"], "metadata": object{}}
-	o, err := s.merge(t, empty, config, opts)
+	o, err := s.merge(t, empty, config, *opts)
 	if err != nil {
 		return nil, err
 	}

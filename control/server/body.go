@@ -133,7 +133,7 @@ func (o *writeOptions) fields(k api.Kind, name string, data []byte, partial bool
 	}
 	var bad []api.FieldError
 	for _, e := range check(k, data) {
-		unknown := e.Message == "unknown field" || e.Message == "is given twice"
+		unknown := e.Rule == api.RuleUnknown || e.Rule == api.RuleTwice
 		switch {
 		case unknown && o.validation == "Ignore":
 		case unknown && o.validation == "Warn":

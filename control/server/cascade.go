@@ -51,7 +51,7 @@ func (c *collector) checkOwners(ctx context.Context, t target, o object) error {
 		return nil
 	}
 	for _, ref := range refs {
-		k, ok := api.KindOf(ref.APIVersion, ref.Kind)
+		k, ok := api.KindIn(c.s.kinds, ref.APIVersion, ref.Kind)
 		if !ok {
 			return nil // of a kind kept elsewhere
 		}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/hearth-run/hearth/api"
@@ -36,14 +37,27 @@ func (s *Server) groups() []string {
 			}
 		}
 	}
-	return append(out, groupAuthentication, groupAuthorization)
+	return append(out, groupAuthentication, groupAuthorization, groupExtensions)
 }
 
-func groupVersion(group string) string {
-	if group == "" {
-		return "v1"
+// versions lists the versions of a group, the preferred one first.
+func (s *Server) versions(group string) (out []string) {
+	for _, k := range s.kinds {
+		if k.Group == group && !slices.Contains(out, k.Version) {
+			out = append(out, k.Version)
+		}
 	}
-	return group + "/v1"
+	if out == nil {
+		return []string{"v1"}
+	}
+	return out
+}
+
+func groupVersion(group, version string) string {
+	if group == "" {
+		return version
+	}
+	return group + "/" + version
 }
 
 // aggregated reports whether the client asks for the one-document form, and in
@@ -69,7 +83,10 @@ func (s *Server) serveDiscovery(w http.ResponseWriter, r *http.Request) error {
 	if r.URL.Path == "/" {
 		paths := []any{"/api", "/api/v1", "/apis"}
 		for _, g := range s.groups()[1:] {
-			paths = append(paths, "/apis/"+g, "/apis/"+g+"/v1")
+			paths = append(paths, "/apis/"+g)
+			for _, v := range s.versions(g) {
+				paths = append(paths, "/apis/"+g+"/"+v)
+			}
 		}
 		paths = append(paths, "/hearth/v1/blobs", "/hearth/v1/doctor", "/hearth/v1/status", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
 		answer(w, http.StatusOK, object{"paths": paths})
@@ -93,15 +110,18 @@ func (s *Server) serveDiscovery(w http.ResponseWriter, r *http.Request) error {
 	}
 	groups := []any{}
 	for _, g := range s.groups()[1:] {
-		groups = append(groups, groupObject(g))
+		groups = append(groups, s.groupObject(g))
 	}
 	answer(w, http.StatusOK, object{"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 	return nil
 }
 
-func groupObject(group string) object {
-	v := object{"groupVersion": groupVersion(group), "version": "v1"}
-	return object{"name": group, "versions": []any{v}, "preferredVersion": v}
+func (s *Server) groupObject(group string) object {
+	versions := []any{}
+	for _, v := range s.versions(group) {
+		versions = append(versions, object{"groupVersion": groupVersion(group, v), "version": v})
+	}
+	return object{"name": group, "versions": versions, "preferredVersion": versions[0]}
 }
 
 func verbs() []any {
@@ -117,6 +137,9 @@ func texts(l []string) []any {
 }
 
 func categories(k api.Kind) []any {
+	if k.Categories != nil {
+		return texts(k.Categories)
+	}
 	if k.Group == api.Group {
 		return []any{"all", "hearth"}
 	}
@@ -135,58 +158,84 @@ func reviewKind(plural string) string {
 }
 
 func (s *Server) aggregatedGroup(group string) object {
+	versions := []any{}
+	for _, v := range s.versions(group) {
+		versions = append(versions, object{"version": v, "freshness": "Current", "resources": s.aggregatedResources(group, v)})
+	}
+	m := object{"creationTimestamp": nil}
+	if group != "" {
+		m["name"] = group
+	}
+	return object{"metadata": m, "versions": versions}
+}
+
+func (s *Server) aggregatedResources(group, version string) []any {
 	resources := []any{}
 	for _, k := range s.kinds {
-		if k.Group != group {
+		if k.Group != group || k.Version != version {
 			continue
 		}
 		scope := "Cluster"
 		if k.Namespaced {
 			scope = "Namespaced"
 		}
-		gvk := object{"group": k.Group, "version": k.Version, "kind": k.Kind}
 		res := object{
-			"resource": k.Plural, "responseKind": gvk, "scope": scope, "singularResource": k.Singular,
+			"resource": k.Plural, "responseKind": gvk(k), "scope": scope, "singularResource": k.Singular,
 			"verbs": verbs(), "shortNames": texts(k.Short), "categories": categories(k),
 		}
 		if k.Status {
-			res["subresources"] = []any{object{"subresource": "status", "responseKind": gvk, "verbs": []any{"get", "patch", "update"}}}
+			res["subresources"] = []any{object{"subresource": "status", "responseKind": gvk(k), "verbs": []any{"get", "patch", "update"}}}
 		}
 		resources = append(resources, res)
 	}
-	if group == groupAuthentication || group == groupAuthorization {
-		for _, plural := range reviewsOf(group) {
-			resources = append(resources, object{
-				"resource": plural, "responseKind": object{"group": group, "version": "v1", "kind": reviewKind(plural)}, "scope": "Cluster",
-				"singularResource": strings.TrimSuffix(plural, "s"), "verbs": []any{"create"},
-			})
+	for _, e := range extras(group) {
+		res := object{
+			"resource": e.plural, "responseKind": object{"group": group, "version": "v1", "kind": e.kind}, "scope": "Cluster",
+			"singularResource": e.singular, "verbs": texts(e.verbs),
 		}
+		if e.short != nil {
+			res["shortNames"] = texts(e.short)
+		}
+		resources = append(resources, res)
 	}
-	m := object{"creationTimestamp": nil}
-	if group != "" {
-		m["name"] = group
+	return resources
+}
+
+// extra is a resource that is not stored.
+type extra struct {
+	plural, singular, kind string
+	short, verbs           []string
+}
+
+func extras(group string) (out []extra) {
+	switch group {
+	case groupAuthentication, groupAuthorization:
+		for _, plural := range reviewsOf(group) {
+			out = append(out, extra{plural: plural, singular: strings.TrimSuffix(plural, "s"), kind: reviewKind(plural), verbs: []string{"create"}})
+		}
+	case groupExtensions:
+		out = append(out, extra{
+			plural: "customresourcedefinitions", singular: "customresourcedefinition", kind: "CustomResourceDefinition",
+			short: []string{"crd", "crds"}, verbs: []string{"get", "list"},
+		})
 	}
-	return object{"metadata": m, "versions": []any{object{"version": "v1", "freshness": "Current", "resources": resources}}}
+	return out
 }
 
 // serveResources answers /api/v1, /apis/GROUP and /apis/GROUP/VERSION.
 func (s *Server) serveResources(w http.ResponseWriter, group, version string) error {
-	known := false
-	for _, g := range s.groups() {
-		known = known || g == group
-	}
-	if !known || version != "v1" && (version != "" || group == "") {
+	if !slices.Contains(s.groups(), group) || version == "" && group == "" || version != "" && !slices.Contains(s.versions(group), version) {
 		return api.Errorf(api.CodeNotFound, "the server has no group %s of version %s", group, version).WithHint("kubectl api-versions lists them")
 	}
 	if version == "" {
-		g := groupObject(group)
+		g := s.groupObject(group)
 		g["kind"], g["apiVersion"] = "APIGroup", "v1"
 		answer(w, http.StatusOK, g)
 		return nil
 	}
 	resources := []any{}
 	for _, k := range s.kinds {
-		if k.Group != group {
+		if k.Group != group || k.Version != version {
 			continue
 		}
 		resources = append(resources, object{
@@ -199,11 +248,13 @@ func (s *Server) serveResources(w http.ResponseWriter, group, version string) er
 			})
 		}
 	}
-	if group == groupAuthentication || group == groupAuthorization {
-		for _, plural := range reviewsOf(group) {
-			resources = append(resources, object{"name": plural, "singularName": strings.TrimSuffix(plural, "s"), "namespaced": false, "kind": reviewKind(plural), "verbs": []any{"create"}})
+	for _, e := range extras(group) {
+		res := object{"name": e.plural, "singularName": e.singular, "namespaced": false, "kind": e.kind, "verbs": texts(e.verbs)}
+		if e.short != nil {
+			res["shortNames"] = texts(e.short)
 		}
+		resources = append(resources, res)
 	}
-	answer(w, http.StatusOK, object{"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": groupVersion(group), "resources": resources})
+	answer(w, http.StatusOK, object{"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": groupVersion(group, version), "resources": resources})
 	return nil
 }

@@ -26,6 +26,7 @@ type Config struct {
 	Identity identity.Provider
 	Blobs    blob.Store   // nil: no uploads
 	Records  record.Store // nil: no logs
+	Kinds    []api.Kind   // that are served, native ones first; nil: api.Kinds()
 	Invoke   Invoker      // nil: no calls through the API
 	Metrics  http.Handler // answers /metrics; nil: 404
 	Log      *slog.Logger // nil: none
@@ -59,7 +60,9 @@ type Server struct {
 	schema map[string]object     // by resource
 	open   openAPI
 	done   chan struct{}
-	once   sync.Once
+
+	started string // when, as in metadata
+	once    sync.Once
 }
 
 // New makes a server and the namespace default where it is missing.
@@ -79,8 +82,11 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Bookmarks == 0 {
 		cfg.Bookmarks = 30 * time.Second
 	}
+	if cfg.Kinds == nil {
+		cfg.Kinds = api.Kinds()
+	}
 	s := &Server{
-		cfg: cfg, kinds: api.Kinds(), log: cfg.Log, done: make(chan struct{}),
+		cfg: cfg, kinds: cfg.Kinds, log: cfg.Log, done: make(chan struct{}), started: now(),
 		fields: map[string]fieldTypes{}, schema: map[string]object{},
 	}
 	for _, k := range s.kinds {
@@ -102,7 +108,7 @@ func (s *Server) Close() { s.once.Do(func() { close(s.done) }) }
 func (s *Server) ensureDefault(ctx context.Context) error {
 	k, _ := s.byResource(api.Namespaces)
 	t := target{kind: k, name: api.DefaultNamespace}
-	_, err := s.create(ctx, t, object{"metadata": object{"name": t.name}}, writeOptions{manager: "hearth"})
+	_, err := s.create(ctx, t, object{"metadata": object{"name": t.name}}, &writeOptions{manager: "hearth"})
 	if err != nil && !api.IsCode(err, api.CodeExists) {
 		return fmt.Errorf("server: make namespace %s: %w", t.name, err)
 	}
@@ -206,6 +212,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) serveGroup(w http.ResponseWriter, r *http.Request, group, version, rest string) error {
 	if group == groupAuthorization || group == groupAuthentication {
 		return s.serveReviews(w, r, group, version, rest)
+	}
+	if group == groupExtensions && rest != "" {
+		return s.serveDefinitions(w, r, version, rest)
 	}
 	if rest == "" {
 		return s.serveResources(w, group, version)

@@ -50,6 +50,9 @@ func badRequest(hint, format string, args ...any) error {
 
 // invalid makes the error for what is wrong in an object.
 func invalid(k api.Kind, name string, errs []api.FieldError) error {
+	if k.Refuse != nil {
+		return about(k.Refuse(name, errs), k, name)
+	}
 	words := make([]string, len(errs))
 	for i, e := range errs {
 		words[i] = e.String()

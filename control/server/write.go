@@ -29,7 +29,7 @@ func (s *Server) serveCreate(w http.ResponseWriter, r *http.Request, t target) e
 	if err != nil {
 		return err
 	}
-	o, err = s.create(r.Context(), t, o, opts)
+	o, err = s.create(r.Context(), t, o, &opts)
 	if err != nil {
 		return about(err, t.kind, metaText(o, "name"))
 	}
@@ -54,7 +54,7 @@ func nameIn(data []byte) string {
 }
 
 // create admits and stores a new object.
-func (s *Server) create(ctx context.Context, t target, o object, opts writeOptions) (object, error) {
+func (s *Server) create(ctx context.Context, t target, o object, opts *writeOptions) (object, error) {
 	m := meta(o)
 	if t.kind.Namespaced {
 		ns := metaText(o, "namespace")
@@ -94,7 +94,7 @@ func (s *Server) create(ctx context.Context, t target, o object, opts writeOptio
 		if t.name == "" {
 			delete(meta(c), "name")
 		}
-		c, err := s.admit(t, c, nil)
+		c, err := s.admit(ctx, t, c, nil, opts)
 		if err != nil {
 			return nil, err
 		}
@@ -188,7 +188,7 @@ func (s *Server) update(ctx context.Context, t target, opts *writeOptions, fn fu
 		if ns := metaText(o, "namespace"); t.kind.Namespaced && ns != "" && ns != t.namespace {
 			return nil, badRequest("objects cannot be moved", "metadata.namespace %q is not the namespace of the path, %q", ns, t.namespace)
 		}
-		if o, err = s.admit(t, keepOwned(t, o, live), live); err != nil {
+		if o, err = s.admit(ctx, t, keepOwned(t, o, live), live, opts); err != nil {
 			return nil, err
 		}
 		if !tracked {
