@@ -26,6 +26,7 @@ type body struct {
 	done  atomic.Bool // EOF was seen
 
 	failed atomic.Bool // reading it did
+	tee    *tee        // keeps what is read; nil: nothing does
 }
 
 // Read implements io.Reader.
@@ -33,6 +34,9 @@ func (b *body) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
 	if b.n.Add(int64(n)) > b.limit {
 		return 0, tooLarge(b.limit)
+	}
+	if b.tee != nil {
+		b.tee.take(p[:n])
 	}
 	switch {
 	case err == io.EOF:
@@ -98,6 +102,10 @@ func bodyError(err error) error {
 
 // repeatable reports whether a call that failed with err may be made again.
 func repeatable(r *http.Request, err error) bool {
-	return (errors.Is(err, frame.ErrUnanswered) || errors.Is(err, h1.ErrUnanswered)) &&
-		h1.Idempotent(r.Method) && (r.Body == nil || r.Body == http.NoBody)
+	return unanswered(err) && h1.Idempotent(r.Method) && (r.Body == nil || r.Body == http.NoBody)
+}
+
+// unanswered reports whether an instance was lost before any of its answer came.
+func unanswered(err error) bool {
+	return errors.Is(err, frame.ErrUnanswered) || errors.Is(err, h1.ErrUnanswered)
 }

@@ -22,21 +22,25 @@ import (
 // call is one request on its way. It is used again after end; nothing that
 // outlives the handler may refer to it.
 type call struct {
-	g       *Gateway
-	w       http.ResponseWriter
-	r       *http.Request
-	start   time.Time
-	id      string
-	trace   string // traceparent
-	match   match
-	target  *target
-	rev     *revision
-	fn      *function
-	prefix  string // cut off the path
-	path    string // with query, as the function sees it
-	invoked bool
-	timeout time.Duration
-	counts  *counts
+	g        *Gateway
+	w        http.ResponseWriter
+	r        *http.Request
+	start    time.Time
+	id       string
+	trace    string // traceparent
+	match    match
+	target   *target
+	rev      *revision
+	fn       *function
+	prefix   string // cut off the path
+	path     string // with query, as the function sees it
+	invoked  bool
+	timeout  time.Duration
+	times    *times // nil: none but timeout
+	tries    int    // calls made again
+	tagged   bool   // it asked for a tag
+	mirrored bool   // a copy, whose answer is dropped
+	counts   *counts
 
 	cold     bool
 	queued   time.Duration
@@ -65,6 +69,11 @@ func (g *Gateway) begin(w http.ResponseWriter, r *http.Request) *call {
 // end writes down what happened and gives c back.
 func (g *Gateway) end(c *call) {
 	took := time.Since(c.start)
+	if c.rev != nil {
+		if o := c.rev.seen.Load(); o != nil && !c.mirrored {
+			o.done(c.status, took)
+		}
+	}
 	if c.counts != nil {
 		c.counts.done(c.status, took)
 	} else {
@@ -90,10 +99,14 @@ func (g *Gateway) end(c *call) {
 
 // answer makes the call.
 func (g *Gateway) answer(c *call) {
-	rev, fn := c.target.choose()
+	x := c.target.rules
+	if x != nil && x.before(c) {
+		return
+	}
+	rev, fn := c.target.choose(c)
 	if rev == nil {
 		g.catchUp(c.r.Context())
-		rev, fn = c.target.choose()
+		rev, fn = c.target.choose(c)
 	}
 	c.fn, c.rev = fn, rev
 	if fn != nil {
@@ -112,27 +125,37 @@ func (g *Gateway) answer(c *call) {
 	if c.timeout = rev.timeout; c.target.timeout > 0 {
 		c.timeout = c.target.timeout
 	}
+	limit := c.timeout
+	if c.times = rev.times; x != nil && x.times != nil {
+		c.times = rev.times.over(x.times)
+	}
+	if c.times != nil {
+		limit = c.times.head(c.timeout)
+	}
 	c.body.limit = rev.limit
 	if c.r.ContentLength > rev.limit {
 		c.fail(tooLarge(rev.limit))
 		return
 	}
-	ctx := &deadlineContext{Context: c.r.Context(), at: c.start.Add(c.timeout)}
+	ctx := &deadlineContext{Context: c.r.Context(), at: c.start.Add(limit)}
 	defer ctx.cancel()
 	if err := c.prepare(); err != nil {
 		c.fail(err)
 		return
 	}
-	for attempt := 0; ; attempt++ {
+	if x != nil && x.mirror != nil && x.mirror.turn() {
+		c.copyTo(x.mirror)
+		defer c.copied(x.mirror)
+	}
+	for {
 		err := c.attempt(ctx)
 		if err == nil {
 			return
 		}
-		if attempt == 0 && c.status == 0 && repeatable(c.r, err) && ctx.Err() == nil {
-			continue
+		if !c.again(ctx, err) {
+			c.fail(err)
+			return
 		}
-		c.fail(err)
-		return
 	}
 }
 
@@ -323,9 +346,16 @@ func (c *call) malformed(e *api.Error) bool {
 		!errors.Is(e.Cause, io.ErrUnexpectedEOF) && !errors.As(e.Cause, &lost)
 }
 
-// cross adds a route's cross-origin headers.
+// cross adds what a route adds to every answer: its cross-origin headers and
+// those of its rules.
 func (c *call) cross(h http.Header) {
-	if c.target == nil || c.target.cors == nil {
+	if c.target == nil {
+		return
+	}
+	if x := c.target.rules; x != nil && x.response != nil {
+		x.response.header(h)
+	}
+	if c.target.cors == nil {
 		return
 	}
 	if origin := c.r.Header.Get("Origin"); origin != "" {

@@ -14,10 +14,21 @@
 // not known when it begins) and for an upgraded connection it holds until the
 // head of the answer, and from then on as the longest silence.
 //
+// A route's timeouts are other limits beside it, for the whole call, the
+// beginning of the answer and silence in it.
+//
 // # Repeating
 //
 // A call is made a second time only when its instance was lost before any of the
-// answer came, its method is idempotent and it has no body.
+// answer came, its method is idempotent and it has no body; a route's retry says
+// otherwise.
+//
+// # Choosing
+//
+// A route has targets, and a function of its own may have a split of its traffic
+// (status.traffic). Each is a split: a tag asked for by host or header comes
+// first, then a sticky choice, then the weights, which hold exactly. A split is
+// a list of turns taken in a fixed order by one counter.
 package gateway
 
 import (
@@ -57,6 +68,9 @@ type Config struct {
 	// TrustForwarded keeps X-Forwarded-Host and -Proto as the client sent them;
 	// for gateways behind a proxy. Otherwise they are replaced.
 	TrustForwarded bool
+	// TLSPort is where Serve answers with TLS, for addresses plain requests are
+	// sent to; 443 when 0.
+	TLSPort int
 	// MaxSeries is how many functions have metrics of their own; those called
 	// later share one series. 1000 when 0.
 	MaxSeries int

@@ -12,7 +12,7 @@ import (
 // store fails, the last table goes on serving and Follow tries again, after a
 // second at first and ten at most.
 func (g *Gateway) Follow(ctx context.Context) {
-	s := newState(g.c.Domain)
+	s := newState(g.c.Domain, &g.seen)
 	wait := time.Second
 	for ctx.Err() == nil {
 		after, err := g.sync(ctx, s)

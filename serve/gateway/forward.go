@@ -211,6 +211,9 @@ func (c *call) unfit(client *frame.Client, err error) bool {
 // pass copies an answer to the client.
 func (c *call) pass(a answer) error {
 	status, fields := a.Head()
+	if c.refuses(status) {
+		return refused(status)
+	}
 	h := c.w.Header()
 	n, last := a.Buffered()
 	known, declared := c.copyHeader(h, fields)
@@ -221,13 +224,19 @@ func (c *call) pass(a answer) error {
 			known = true
 		}
 	}
-	if !last && !known {
-		a.SetDeadline(c.timeout) // from here on it is the longest silence
+	if !last {
+		c.lap(a, known)
+	}
+	if x := c.target.rules; x != nil && x.sticky != nil {
+		x.sticky.set(h, c)
 	}
 	c.status = status
 	c.w.WriteHeader(status)
 	if bodiless {
 		return nil
+	}
+	if n == 0 && !last && !known {
+		c.flush() // what follows may take its time
 	}
 	big := false
 	for {
@@ -246,8 +255,8 @@ func (c *call) pass(a answer) error {
 		if err != nil {
 			return &api.Error{Code: api.CodeCanceled, Message: "the caller went away", Cause: err}
 		}
-		if !known {
-			a.SetDeadline(c.timeout)
+		if !known || c.times != nil {
+			c.lap(a, known)
 		}
 		if n, last := a.Buffered(); n == 0 && !last {
 			c.flush()

@@ -29,6 +29,9 @@ type Gateway struct {
 	links links
 	m     metrics
 
+	mirrors mirrors
+	seen    sync.Map // namespace/name of a revision → *observed
+
 	applied atomic.Int64  // revision of the store the table shows
 	asking  chan struct{} // bounds catchUp
 }
@@ -41,6 +44,7 @@ func New(c Config) *Gateway {
 	g := &Gateway{c: c, log: c.Log, ready: make(chan struct{}), asking: make(chan struct{}, 4)}
 	g.pool.New = func() any { return &call{} }
 	g.m.init(c.MaxSeries)
+	g.mirrors.init()
 	return g
 }
 
@@ -49,6 +53,7 @@ func (g *Gateway) Ready() <-chan struct{} { return g.ready }
 
 // Close ends the kept connections to instances. Calls in progress fail.
 func (g *Gateway) Close() error {
+	g.mirrors.close()
 	g.links.close()
 	return nil
 }

@@ -162,6 +162,8 @@ func (c *call) header() {
 			if c.invoked {
 				continue
 			}
+		case "K-Proxy-Request", "Knative-Serving-Revision", "Knative-Serving-Namespace":
+			continue // between parts of a Knative, not for programs
 		case "Te":
 			if listed(values, "trailers") {
 				f = append(f, frame.Field{Name: "Te", Value: "trailers"})
@@ -195,7 +197,11 @@ func (c *call) header() {
 		b = append(b, ip...)
 	}
 	b = append(b, ";host="...)
-	b = strconv.AppendQuote(b, fhost)
+	if token(fhost) {
+		b = append(b, fhost...)
+	} else {
+		b = strconv.AppendQuote(b, fhost)
+	}
 	b = append(append(b, ";proto="...), proto...)
 	s := string(b)
 	c.scratch = b
@@ -209,7 +215,24 @@ func (c *call) header() {
 	for name, value := range c.vars {
 		f = append(f, frame.Field{Name: "X-Hearth-Params-" + name, Value: headerValue(value)})
 	}
+	if c.mirrored {
+		f = append(f, frame.Field{Name: "X-Hearth-Mirror", Value: "true"})
+	}
+	if x := c.target.rules; x != nil && x.request != nil {
+		f = x.request.fields(f)
+	}
 	c.fields = f
+}
+
+// token reports whether s needs no quotes as a header's parameter.
+func token(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '-' || c == '_') {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // headerValue is s where a header can carry it, and percent-encoded otherwise.

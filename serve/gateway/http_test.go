@@ -46,7 +46,7 @@ func TestRequestAndAnswerCarryEverything(t *testing.T) {
 		}
 		h := got.Header
 		for k, want := range map[string]string{"X-Request-Id": "my-id", "X-Forwarded-For": "203.0.113.7, 127.0.0.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "f.localhost", "X-Keep": "2",
-			"Forwarded": `for=127.0.0.1;host="f.localhost";proto=http`, "Content-Length": "5"} {
+			"Forwarded": `for=127.0.0.1;host=f.localhost;proto=http`, "Content-Length": "5"} {
 			if h.Get(k) != want {
 				t.Errorf("%s is %q, want %q", k, h.Get(k), want)
 			}

@@ -2,7 +2,10 @@ package gateway
 
 import (
 	"encoding/json"
+	"errors"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +27,7 @@ type function struct {
 	public          atomic.Bool
 	exists          atomic.Bool
 	rev             atomic.Pointer[revisionRef] // latest ready one
+	split           atomic.Pointer[split]       // of its traffic; nil: all to rev
 	counts          atomic.Pointer[counts]      // bound with the first call
 }
 
@@ -35,7 +39,9 @@ type revision struct {
 	obj      *api.Revision
 	function *function
 	timeout  time.Duration
-	limit    int64 // of the body
+	limit    int64                    // of the body
+	times    *times                   // nil: none but timeout
+	seen     atomic.Pointer[observed] // nil: its calls are not counted apart
 }
 
 // state is the writer's side: it turns records into snapshots. It is used by
@@ -50,15 +56,16 @@ type state struct {
 	revisions map[string]*revisionRef
 	entries   map[string][]*table.Entry[*target] // in routes, by route or function
 	deleted   int                                // records since places were swept
+	seen      *sync.Map                          // namespace/name of a revision → *observed
 }
 
-func newState(domain string) *state {
+func newState(domain string, seen *sync.Map) *state {
 	if domain == "" {
 		domain = "localhost"
 	}
 	return &state{
 		domain: strings.ToLower(domain), revs: map[store.Key]int64{}, functions: map[string]*function{},
-		revisions: map[string]*revisionRef{}, entries: map[string][]*table.Entry[*target]{},
+		revisions: map[string]*revisionRef{}, entries: map[string][]*table.Entry[*target]{}, seen: seen,
 	}
 }
 
@@ -119,11 +126,13 @@ func (s *state) del(k store.Key) {
 		f.exists.Store(false)
 		f.public.Store(false)
 		f.rev.Store(nil)
+		f.split.Store(nil)
 		s.withdraw("~" + name)
 		s.paths.Remove(pathEntry(f, nil))
 	case api.Revisions:
 		if ref := s.revisions[name]; ref != nil {
 			ref.cur.Store(nil)
+			s.seen.Delete(name)
 		}
 	case api.Routes:
 		s.withdraw(name)
@@ -136,13 +145,17 @@ func (s *state) sweep() {
 	functions, revisions := map[*function]bool{}, map[*revisionRef]bool{}
 	for _, es := range s.entries {
 		for _, e := range es {
-			for _, c := range e.Value.choices {
-				functions[c.function], revisions[c.revision] = true, true
+			e.Value.split.each(func(c *choice) { functions[c.function], revisions[c.revision] = true, true })
+			if x := e.Value.rules; x != nil && x.mirror != nil {
+				x.mirror.to.split.each(func(c *choice) { functions[c.function], revisions[c.revision] = true, true })
 			}
 		}
 	}
 	for _, f := range s.functions {
 		revisions[f.rev.Load()] = true
+		if p := f.split.Load(); p != nil {
+			p.each(func(c *choice) { revisions[c.revision] = true })
+		}
 	}
 	for k, ref := range s.revisions {
 		r := ref.cur.Load()
@@ -186,13 +199,14 @@ func (s *state) putFunction(k store.Key, f *api.Function) {
 	} else {
 		fn.rev.Store(nil)
 	}
+	tags := s.traffic(fn, f.Status.Traffic)
 	public := f.Spec.Visibility != "private"
 	had := fn.exists.Swap(true)
 	own := fn.target() // one for all its addresses
 	if !had {
 		s.paths.Put(pathEntry(fn, own))
 	}
-	if had && public == fn.public.Load() {
+	if had && public == fn.public.Load() && !tags {
 		return
 	}
 	fn.public.Store(public)
@@ -204,17 +218,29 @@ func (s *state) putFunction(k store.Key, f *api.Function) {
 	if k.Namespace == api.DefaultNamespace {
 		hosts = append(hosts, k.Name+"."+s.domain)
 	}
-	for _, h := range hosts {
+	publish := func(h string, t *target) {
 		s.publish("~"+k.Namespace+"/"+k.Name, &table.Entry[*target]{
 			// A route someone wrote for this host comes first.
 			ID: "~" + k.Namespace + "/" + k.Name, Created: time.Unix(1<<40, 0),
-			Spec: &api.RouteSpec{Host: h, Prefix: "/"}, Value: own,
+			Spec: &api.RouteSpec{Host: h, Prefix: "/"}, Value: t,
 		})
+	}
+	for _, h := range hosts {
+		publish(h, own)
+	}
+	if p := fn.split.Load(); p != nil {
+		for _, d := range p.tags {
+			t := fn.target()
+			t.tag = d.tag
+			for _, h := range hosts {
+				publish(d.tag+"-"+h, t)
+			}
+		}
 	}
 }
 
 func (f *function) target() *target {
-	return &target{choices: []choice{{function: f, upto: 1}}, total: 1, stride: 1}
+	return &target{split: split{choices: []choice{{function: f, upto: 1}}, total: 1, stride: 1}}
 }
 
 func pathEntry(f *function, t *target) *table.Entry[*target] {
@@ -241,17 +267,44 @@ func (s *state) putRevision(k store.Key, v *api.Revision) {
 	if r.limit <= 0 {
 		r.limit = api.DefaultBodyLimit
 	}
+	r.times = newTimes(v.Spec.RequestTimeout, v.Spec.ResponseStartTimeout, v.Spec.IdleTimeout)
 	ref.cur.Store(r)
 }
 
-func (s *state) putRoute(k store.Key, r *api.Route) error {
-	id := k.Namespace + "/" + k.Name
-	s.withdraw(id)
-	e := &table.Entry[*target]{ID: id, Spec: &r.Spec, Value: s.target(id, k.Namespace, &r.Spec)}
-	if t := r.Metadata.CreationTimestamp; t != nil {
-		e.Created = t.Time
+func (s *state) putRoute(k store.Key, r *api.Route) (err error) {
+	id, made := k.Namespace+"/"+k.Name, ""
+	if r.Metadata.Generation > 0 {
+		made = r.Metadata.UID + "/" + strconv.FormatInt(r.Metadata.Generation, 10)
 	}
-	return s.publish(id, e)
+	if old := s.entries[id]; made != "" && len(old) > 0 && old[0].Value.made == made {
+		return nil // its status changed, and counters go on
+	}
+	s.withdraw(id)
+	t := s.target(id, k.Namespace, &r.Spec)
+	t.made = made
+	publish := func(host string, t *target) {
+		spec := r.Spec
+		spec.Host, spec.Hosts = host, nil
+		e := &table.Entry[*target]{ID: id, Spec: &spec, Value: t}
+		if c := r.Metadata.CreationTimestamp; c != nil {
+			e.Created = c.Time
+		}
+		err = errors.Join(err, s.publish(id, e))
+	}
+	hosts := api.RouteHosts(&r.Spec)
+	for _, h := range hosts {
+		publish(h, t)
+	}
+	for _, d := range t.tags {
+		own := &target{route: t.route, made: t.made, keep: t.keep, timeout: t.timeout, cors: t.cors, rules: t.rules}
+		own.split.alone(d)
+		for _, h := range hosts {
+			if h != "" && !strings.HasPrefix(h, "*.") {
+				publish(d.tag+"-"+h, own)
+			}
+		}
+	}
+	return err
 }
 
 func (s *state) publish(owner string, e *table.Entry[*target]) error {

@@ -1,0 +1,94 @@
+package gateway
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/record"
+)
+
+// traffic makes f's split what its status says and reports whether its tags
+// changed.
+func (s *state) traffic(f *function, shares []api.TrafficShare) (tags bool) {
+	old := f.split.Load()
+	if len(shares) == 0 {
+		f.split.Store(nil)
+		return old != nil && len(old.tags) > 0
+	}
+	next := &split{}
+	list := make([]share, len(shares))
+	watched := 0
+	for i, d := range shares {
+		list[i] = share{revision: s.revision(f.namespace, d.Revision), weight: max(d.Percent, 0), tag: d.Tag}
+		if d.Percent > 0 {
+			watched++
+		}
+	}
+	next.set(list)
+	if watched > 1 { // a rollout may want to know how they do
+		for i := range next.choices {
+			if r := next.choices[i].revision.cur.Load(); r != nil && r.seen.Load() == nil {
+				o := &observed{}
+				s.seen.Store(f.namespace+"/"+r.obj.Metadata.Name, o)
+				r.seen.Store(o)
+			}
+		}
+	}
+	if old != nil && old.equal(next) {
+		return false // the turns go on
+	}
+	f.split.Store(next)
+	return old == nil && len(next.tags) > 0 || old != nil && !slices.Equal(old.tags, next.tags)
+}
+
+func (s *split) equal(o *split) bool {
+	return slices.Equal(s.choices, o.choices) && slices.Equal(s.tags, o.tags)
+}
+
+// each calls f with every place s leads to.
+func (s *split) each(f func(*choice)) {
+	for i := range s.choices {
+		f(&s.choices[i])
+	}
+	for i := range s.tags {
+		f(&s.tags[i].choice)
+	}
+}
+
+// alone makes s lead to d only.
+func (s *split) alone(d tagged) {
+	d.upto = 1
+	s.choices, s.total, s.stride = []choice{d.choice}, 1, 1
+}
+
+// observed counts the calls of one revision.
+type observed struct {
+	calls, errors atomic.Uint64
+	durations     [record.DurationBuckets]atomic.Uint64
+}
+
+func (o *observed) done(status int, took time.Duration) {
+	o.calls.Add(1)
+	if status >= 500 {
+		o.errors.Add(1)
+	}
+	o.durations[record.DurationBucket(took)].Add(1)
+}
+
+// Observe tells how the calls of a revision went since it was first one of
+// several its function's traffic goes to; nothing of others, and of those before
+// a restart.
+func (g *Gateway) Observe(namespace, name string) (s record.Summary) {
+	v, ok := g.seen.Load(namespace + "/" + name)
+	if !ok {
+		return s
+	}
+	o := v.(*observed)
+	s.Calls, s.Errors = o.calls.Load(), o.errors.Load()
+	for i := range o.durations {
+		s.Durations[i] = o.durations[i].Load()
+	}
+	return s
+}
