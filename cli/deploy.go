@@ -30,6 +30,8 @@ type deployFlags struct {
 	concurrency            int
 	min, max               int
 	command                []string
+	port                   string
+	pullSecrets            []string
 	write, noWait, invoke  bool
 	waitTimeout            time.Duration
 	changed                func(flag string) bool
@@ -38,15 +40,17 @@ type deployFlags struct {
 func (a *app) deployCommand() *cobra.Command {
 	var f deployFlags
 	cmd := &cobra.Command{
-		Use:   "deploy FILE|FOLDER…",
-		Short: "Make a function of a file or folder",
-		Long: `Make a function of a file or folder: the language is found from the files, the code is built and started, and the address that answers is printed.
+		Use:   "deploy FILE|FOLDER|IMAGE…",
+		Short: "Make a function of a file, a folder or an image",
+		Long: `Make a function of a file, a folder or a container image: the language is found from the files, the code is built and started, and the address that answers is
+printed. A folder with a Procfile, a start script in package.json, a config.ru or an index.html is a program or site that serves by itself, as an image is.
 Deploying again changes the code and what flags say; everything else stays. .hearthignore names what of a folder is not code.`,
 		Example: `  hearth deploy hello.js
   hearth deploy shop/ --env CURRENCY=EUR --memory 128Mi
   hearth deploy app.py --name api --handler app:app --concurrency 8
+  hearth deploy ghcr.io/team/shop:1.2 --port 9000
   hearth deploy hello.js --write      also keep the manifest as hello.yaml`,
-		Args: args(1, -1, "a file or a folder"),
+		Args: args(1, -1, "a file, a folder or an image"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.changed = cmd.Flags().Changed
 			if len(args) > 1 && f.name != "" {
@@ -73,7 +77,9 @@ Deploying again changes the code and what flags say; everything else stays. .hea
 	fl.IntVar(&f.concurrency, "concurrency", 0, "calls an instance answers at a time")
 	fl.IntVar(&f.min, "min", 0, "instances kept running")
 	fl.IntVar(&f.max, "max", 0, "most instances")
-	fl.StringSliceVar(&f.command, "command", nil, "program and arguments, for the command runtime")
+	fl.StringSliceVar(&f.command, "command", nil, "program and arguments, for the command runtime and images")
+	fl.StringVar(&f.port, "port", "", "where a program serves, as `[h2c:]PORT`; it finds the number in $PORT")
+	fl.StringSliceVar(&f.pullSecrets, "pull-secret", nil, "`name` of a Secret with which a private image is pulled; may be repeated")
 	fl.BoolVar(&f.write, "write", false, "also save the manifest as NAME.yaml")
 	fl.BoolVar(&f.noWait, "no-wait", false, "do not wait until it is ready")
 	fl.BoolVar(&f.invoke, "invoke", false, "call it once it is ready")
@@ -139,6 +145,7 @@ type source struct {
 	path    string
 	name    string // of the function
 	folder  bool
+	image   string // instead of code
 	runtime string
 	handler string
 	inline  map[string]string // small text; nil: upload
@@ -148,6 +155,13 @@ type source struct {
 func readSource(path string, f deployFlags) (source, error) {
 	s := source{path: path, name: f.name, runtime: f.runtime, handler: f.handler}
 	info, err := os.Stat(path)
+	if err != nil && isImage(path) {
+		return imageSource(path, f)
+	}
+	if err != nil && imageName.MatchString(path) {
+		return s, api.Errorf(api.CodeNotFound, "cannot deploy %s: there is no such file or folder", path).
+			WithHint("hearth deploy %s:latest deploys an image; hearth new NAME writes a function to start from", strings.TrimSuffix(path, "/"))
+	}
 	if err != nil {
 		return s, api.Errorf(api.CodeNotFound, "cannot deploy %s: there is no such file or folder", path).WithHint("hearth new NAME writes a function to start from")
 	}
@@ -214,7 +228,9 @@ func toName(base string) string {
 // between by someone else is taken in and repeated.
 func (a *app) deploy(ctx context.Context, c *client.Client, s source, f deployFlags, p *progress) (client.Object, error) {
 	from := map[string]any{"files": s.inline}
-	if s.inline == nil {
+	if s.image != "" {
+		from = map[string]any{"image": s.image}
+	} else if s.inline == nil {
 		p.now("uploading " + s.path)
 		digest, err := a.uploadSource(ctx, c, s)
 		if err != nil {
@@ -315,7 +331,24 @@ func (s source) settings(spec map[string]any, f deployFlags) error {
 	if f.command != nil {
 		command, isCommand = anys(f.command), true
 	}
-	if s.runtime == api.RuntimeCommand && (isCommand || command != nil) {
+	if s.image != "" {
+		delete(spec, "runtime")
+	}
+	if changed("port") {
+		port, err := servePort(f.port)
+		if err != nil {
+			return err
+		}
+		spec["port"] = port
+	}
+	if changed("pull-secret") {
+		var refs []any
+		for _, name := range f.pullSecrets {
+			refs = append(refs, map[string]any{"name": name})
+		}
+		spec["pullSecrets"] = refs
+	}
+	if (s.runtime == api.RuntimeCommand || s.image != "") && (isCommand || command != nil) {
 		spec["command"] = command
 	}
 	if changed("memory") || changed("cpu") {

@@ -74,7 +74,7 @@ func Detect(fsys fs.FS) (name, handler string, err error) {
 		}
 		if m := pythonServer.FindStringSubmatch(web); m != nil && name == api.RuntimePython {
 			handler = m[1]
-		} else if procfile && handler == "" {
+		} else if procfile {
 			return api.RuntimeCommand, web, nil
 		}
 		if starts && !procfile && name == api.RuntimeNode {

@@ -30,6 +30,8 @@ func TestDetect(t *testing.T) {
 		{"pyproject.toml", "python", ""},
 		{"manage.py shop/wsgi.py shop/asgi.py shop/settings.py", "python", "shop.wsgi:application"},
 		{"Procfile=web:_gunicorn_--workers_2_shop.web:app requirements.txt x.py y.py", "python", "shop.web:app"},
+		{"Procfile=web:_gunicorn_shop.wsgi manage.py shop/wsgi.py", "command", "gunicorn shop.wsgi"},
+		{"Procfile=web:_node_server.js server.js", "command", "node server.js"},
 		{"hello.go", "go", ""},
 		{"go.mod cmd/x.go", "go", ""},
 		{"Procfile=release:_x\nweb:_bundle_exec_puma Gemfile", "command", "bundle exec puma"},

@@ -77,8 +77,8 @@ func orFailed(err, failure error) error {
 	return failure
 }
 
-// installRuby installs the gems of a Gemfile. Without a Gemfile.lock the newest
-// that fit are taken; what the host has is used before anything is fetched.
+// installRuby installs the gems of a Gemfile, unless the host has all of them.
+// Without a Gemfile.lock the newest that fit are taken.
 func (j *job) installRuby(ctx context.Context, text []byte) error {
 	if _, err := os.Lstat(filepath.Join(j.src(), api.RubyPackages)); err == nil {
 		j.log.say("%s came with the source; nothing is installed", api.RubyPackages)
@@ -96,9 +96,8 @@ func (j *job) installRuby(ctx context.Context, text []byte) error {
 	return j.withDeps(ctx, id, api.RubyPackages, func() error {
 		dir := filepath.Join(j.src(), api.RubyPackages)
 		env := map[string]string{"BUNDLE_PATH": dir, "BUNDLE_USER_HOME": j.cacheDir("bundle"), "BUNDLE_WITHOUT": "development:test", "BUNDLE_SILENCE_ROOT_WARNING": "true"}
-		// Gems of the system are enough for many; asking for them needs no network.
-		exit, err := j.exec(ctx, "host", map[string]string{"BUNDLE_USER_HOME": j.cacheDir("bundle"), "BUNDLE_WITHOUT": "development:test", "BUNDLE_SILENCE_ROOT_WARNING": "true"},
-			bundle.Path, "install", "--local", "--quiet")
+		// The host's gems are enough for many, and need no network.
+		exit, err := j.exec(ctx, "none", map[string]string{"BUNDLE_USER_HOME": j.cacheDir("bundle")}, bundle.Path, "lock", "--local")
 		if err != nil || exit == 0 {
 			return err
 		}

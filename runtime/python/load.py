@@ -70,8 +70,21 @@ def paths(code):
     return out
 
 
+def host_packages():
+    """Packages installed on the host beside the interpreter (apt-get install
+    python3-django), which -S leaves out."""
+    v = "python%d.%d" % sys.version_info[:2]
+    for p in (f"local/lib/{v}/dist-packages", "lib/python3/dist-packages", f"lib/{v}/site-packages"):
+        p = os.path.join(sys.prefix, p)
+        if os.path.isdir(p):
+            yield p
+
+
 def set_path(code):
     new = paths(code)
+    if not os.path.isdir(os.path.join(code, ".hearth/python")):
+        # Nothing was asked for: what is not in the code may be on the host.
+        sys.path += [p for p in host_packages() if p not in sys.path]
     for p in new[1:]:
         if any(n.endswith(".pth") for n in os.listdir(p)):
             # Some packages are found through .pth files only.
