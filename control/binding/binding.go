@@ -10,8 +10,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,28 +19,20 @@ import (
 	"github.com/hearth-run/hearth/core/store"
 )
 
-// maxCached bounds the specs kept ready.
-const maxCached = 10_000
+// maxCached bounds the objects kept.
+const maxCached = 4096
 
 // Binder resolves. It is safe for concurrent use. While Run watches the store,
-// resolved specs are kept and given out again until something they were made
-// from changes; without Run every call reads the store.
+// the secrets, configuration and runtimes it was asked for are kept until they
+// change, so that a start need not wait for the store; without Run every call
+// reads it. Nothing is kept of revisions, which are many.
 type Binder struct {
 	store store.Store
 
-	mu    sync.Mutex
-	live  bool // the watch has caught up: what is kept is true
-	specs map[store.Key]*bound
-	users map[store.Key]map[*bound]struct{} // by what they were made from
-}
-
-// bound is a spec with what it was made from.
-type bound struct {
-	rev   store.Key
-	uid   string
-	spec  engine.Spec
-	from  []store.Key
-	stale bool
+	mu      sync.Mutex
+	live    bool // the watch has caught up: what is kept is true
+	events  int  // seen so far
+	objects map[store.Key]any
 }
 
 // New returns a Binder that reads from st.
@@ -56,34 +46,7 @@ func New(st store.Store) *Binder {
 // message that names it. The maps and slices of the Spec are shared: do not
 // change them.
 func (b *Binder) Spec(ctx context.Context, r *api.Revision) (engine.Spec, error) {
-	key := store.Key{Resource: api.Revisions, Namespace: r.Metadata.Namespace, Name: r.Metadata.Name}
-	b.mu.Lock()
-	if c := b.specs[key]; c != nil && c.uid == r.Metadata.UID {
-		b.mu.Unlock()
-		return c.spec, nil
-	}
-	b.mu.Unlock()
-
-	c := &bound{rev: key, uid: r.Metadata.UID}
-	spec, err := b.resolve(ctx, r, reader{b: b, ns: r.Metadata.Namespace, of: c})
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if err != nil || c.stale || !b.live {
-		b.drop(c)
-		return spec, err
-	}
-	if len(b.specs) >= maxCached {
-		for _, any := range b.specs {
-			b.drop(any)
-			break
-		}
-	}
-	if old := b.specs[key]; old != nil {
-		b.drop(old)
-	}
-	c.spec = spec
-	b.specs[key] = c
-	return spec, nil
+	return b.resolve(ctx, r, reader{b: b, ns: r.Metadata.Namespace})
 }
 
 // Check says whether everything f refers to is there, as Spec would.
@@ -169,80 +132,59 @@ func metadata(r *api.Revision) map[string]any {
 	return m
 }
 
-// reader reads objects of one namespace and notes which ones.
+// reader reads objects of one namespace.
 type reader struct {
 	b  *Binder
 	ns string
-	of *bound // nil: nothing is noted
 }
 
-// get reads an object into obj; false when there is none.
-func (in reader) get(ctx context.Context, resource, name string, obj any) (bool, error) {
-	key := store.Key{Resource: resource, Namespace: in.ns, Name: name}
-	if in.of != nil {
-		in.b.note(key, in.of) // before reading: a change in between makes it stale
+// get returns an object that is not to be changed; nil when there is none.
+func get[T any](ctx context.Context, in reader, resource, name string) (*T, error) {
+	b, key := in.b, store.Key{Resource: resource, Namespace: in.ns, Name: name}
+	b.mu.Lock()
+	kept, ok := b.objects[key].(*T)
+	events := b.events
+	b.mu.Unlock()
+	if ok {
+		return kept, nil
 	}
-	rec, err := in.b.store.Get(ctx, key)
-	if api.IsCode(err, api.CodeNotFound) {
-		return false, nil
+	var obj *T
+	rec, err := b.store.Get(ctx, key)
+	if err != nil && !api.IsCode(err, api.CodeNotFound) {
+		return nil, err
 	}
-	if err != nil {
-		return false, err
+	if err == nil {
+		obj = new(T)
+		if err := json.Unmarshal(rec.Value, obj); err != nil {
+			// Not err itself: it may quote what it could not read.
+			return nil, api.Errorf(api.CodeInternal, "%s %q in the store cannot be read", resource, name)
+		}
 	}
-	if err := json.Unmarshal(rec.Value, obj); err != nil {
-		// Not err itself: it may quote what it could not read.
-		return false, api.Errorf(api.CodeInternal, "%s %q in the store cannot be read", resource, name)
-	}
-	return true, nil
-}
-
-func (b *Binder) note(key store.Key, c *bound) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if slices.Contains(c.from, key) {
-		return
-	}
-	c.from = append(c.from, key)
-	if b.users[key] == nil {
-		b.users[key] = map[*bound]struct{}{}
-	}
-	b.users[key][c] = struct{}{}
-}
-
-// drop forgets c. The caller holds b.mu.
-func (b *Binder) drop(c *bound) {
-	c.stale = true
-	if b.specs[c.rev] == c {
-		delete(b.specs, c.rev)
-	}
-	for _, k := range c.from {
-		delete(b.users[k], c)
-		if len(b.users[k]) == 0 {
-			delete(b.users, k)
+	if b.live && events == b.events { // else it may have changed while it was read
+		if len(b.objects) >= maxCached {
+			for any := range b.objects {
+				delete(b.objects, any)
+				break
+			}
 		}
+		b.objects[key] = obj
 	}
+	return obj, nil
 }
 
-// reset forgets everything; live says whether new specs may be kept.
+// reset forgets everything; live says whether objects may be kept from now on.
 func (b *Binder) reset(live bool) {
-	for _, c := range b.specs {
-		c.stale = true
-	}
-	for _, cs := range b.users {
-		for c := range cs {
-			c.stale = true
-		}
-	}
-	b.live, b.specs, b.users = live, map[store.Key]*bound{}, map[store.Key]map[*bound]struct{}{}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.live, b.objects = live, map[store.Key]any{}
+	b.events++
 }
 
-// Run watches the store until ctx ends, so that resolved specs can be kept.
+// Run watches the store until ctx ends, so that objects can be kept.
 func (b *Binder) Run(ctx context.Context) {
-	defer func() {
-		b.mu.Lock()
-		b.reset(false)
-		b.mu.Unlock()
-	}()
+	defer b.reset(false)
 	for wait := time.Duration(0); ctx.Err() == nil; wait = min(wait*2+50*time.Millisecond, 5*time.Second) {
 		select {
 		case <-ctx.Done():
@@ -253,9 +195,7 @@ func (b *Binder) Run(ctx context.Context) {
 		if err != nil {
 			continue
 		}
-		b.mu.Lock()
 		b.reset(true)
-		b.mu.Unlock()
 		for e, err := range b.store.Watch(ctx, store.Query{}, list.Revision) {
 			if err != nil {
 				break
@@ -263,24 +203,15 @@ func (b *Binder) Run(ctx context.Context) {
 			wait = 0
 			b.see(e)
 		}
-		b.mu.Lock()
 		b.reset(false)
-		b.mu.Unlock()
 	}
 }
 
 func (b *Binder) see(e store.Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if e.Type == store.EventDelete && e.Record.Key.Resource == api.Revisions {
-		if c := b.specs[e.Record.Key]; c != nil {
-			b.drop(c)
-		}
-		return
-	}
-	for c := range maps.Clone(b.users[e.Record.Key]) {
-		b.drop(c)
-	}
+	b.events++
+	delete(b.objects, e.Record.Key)
 }
 
 // missing is the error for what is not there.

@@ -237,8 +237,8 @@ func TestCacheFollowsTheStore(t *testing.T) {
 		if pw, _ := value(); pw != "four" {
 			t.Error("an old value after the watch ended")
 		}
-		if len(b.users) != 0 || len(b.specs) != 0 {
-			t.Errorf("%d users, %d specs are left", len(b.users), len(b.specs))
+		if len(b.objects) != 0 {
+			t.Errorf("%d objects are left", len(b.objects))
 		}
 	})
 }

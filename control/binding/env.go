@@ -101,28 +101,32 @@ func (in reader) files(ctx context.Context, secrets, config []string) ([]engine.
 	return out, nil
 }
 
-// data reads all keys of a Secret or ConfigMap; false when there is no such
-// object in the namespace.
+// data reads all keys of a Secret or ConfigMap, not to be changed; false when
+// there is no such object in the namespace.
 func (in reader) data(ctx context.Context, kind, name string) (map[string][]byte, bool, error) {
 	if kind == "Secret" {
-		var s api.Secret
-		ok, err := in.get(ctx, api.Secrets, name, &s)
-		for k, v := range s.StringData { // admission moves it; an import may not have
-			if s.Data == nil {
-				s.Data = map[string][]byte{}
-			}
-			s.Data[k] = []byte(v)
+		o, err := get[api.Secret](ctx, in, api.Secrets, name)
+		if o == nil {
+			return nil, false, err
 		}
-		return s.Data, ok, err
+		return with(o.Data, o.StringData), true, nil // admission moves StringData; an import may not have
 	}
-	var c api.ConfigMap
-	ok, err := in.get(ctx, api.ConfigMaps, name, &c)
-	data := c.BinaryData
-	if data == nil {
-		data = make(map[string][]byte, len(c.Data))
+	o, err := get[api.ConfigMap](ctx, in, api.ConfigMaps, name)
+	if o == nil {
+		return nil, false, err
 	}
-	for k, v := range c.Data {
-		data[k] = []byte(v)
+	return with(o.BinaryData, o.Data), true, nil
+}
+
+// with is data and text together, in a map of their own where that is needed.
+func with(data map[string][]byte, text map[string]string) map[string][]byte {
+	if len(text) == 0 {
+		return data
 	}
-	return data, ok, err
+	all := make(map[string][]byte, len(data)+len(text))
+	maps.Copy(all, data)
+	for k, v := range text {
+		all[k] = []byte(v)
+	}
+	return all
 }

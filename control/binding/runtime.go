@@ -23,16 +23,15 @@ func (in reader) runtime(ctx context.Context, name string) (resolved, error) {
 	if name == "" {
 		return resolved{}, nil // Check before a build has found it
 	}
-	var obj api.Runtime
-	ok, err := in.get(ctx, api.Runtimes, name, &obj)
+	obj, err := get[api.Runtime](ctx, in, api.Runtimes, name)
 	if err != nil {
 		return resolved{}, err
 	}
 	protocol := builtIn(name)
-	if !ok && protocol == "" {
+	if obj == nil && protocol == "" {
 		return resolved{}, noRuntime(in.ns, name)
 	}
-	if !ok {
+	if obj == nil {
 		return resolved{Runtime: engine.Runtime{Name: name, Shared: true, Base: name, Protocol: protocol, PoolSize: -1}}, nil
 	}
 	s := obj.Spec

@@ -156,9 +156,9 @@ func (in reader) pull(ctx context.Context, named []api.LocalRef, account string)
 			out = append(out, doc)
 		}
 	}
-	var sa serviceAccount
-	if _, err := in.get(ctx, "serviceaccounts", or(account, "default"), &sa); err != nil {
-		return nil, err
+	sa, err := get[serviceAccount](ctx, in, "serviceaccounts", or(account, "default"))
+	if sa == nil {
+		return out, err
 	}
 	for _, ref := range sa.ImagePullSecrets {
 		doc, err := in.dockerConfig(ctx, ref.Name)
