@@ -39,6 +39,7 @@ type call struct {
 	times    *times // nil: none but timeout
 	tries    int    // calls made again
 	tagged   bool   // it asked for a tag
+	fault    bool   // gRPC's status says that the function failed
 	mirrored bool   // a copy, whose answer is dropped
 	counts   *counts
 
@@ -71,7 +72,11 @@ func (g *Gateway) end(c *call) {
 	took := time.Since(c.start)
 	if c.rev != nil {
 		if o := c.rev.seen.Load(); o != nil && !c.mirrored {
-			o.done(c.status, took)
+			status := c.status
+			if c.fault {
+				status = http.StatusInternalServerError
+			}
+			o.done(status, took)
 		}
 	}
 	if c.counts != nil {
@@ -87,7 +92,7 @@ func (g *Gateway) end(c *call) {
 			In: c.body.n.Load(), Out: c.out, Code: string(c.code), Trace: c.trace[3:35], Route: c.target.route,
 		}
 		if c.rev != nil {
-			k.Revision = c.rev.obj.Metadata.Name
+			k.Revision = c.rev.name
 		}
 		g.c.Records.AddCall(k)
 	}
@@ -161,7 +166,7 @@ func (g *Gateway) answer(c *call) {
 
 // attempt gets an instance and makes the call on it.
 func (c *call) attempt(ctx *deadlineContext) (err error) {
-	l, err := c.g.c.Waker.Acquire(ctx, c.rev.obj)
+	l, err := c.g.c.Waker.Acquire(ctx, c.rev.object())
 	if err != nil {
 		if e := ctx.Err(); e != nil && !api.IsCode(err, api.CodeQueueTimeout) {
 			return ended(e)
@@ -180,7 +185,7 @@ func (c *call) attempt(ctx *deadlineContext) (err error) {
 	}
 	if c.invoked { // for the owner only: the public learns nothing about revisions
 		h := c.w.Header()
-		h.Set("X-Hearth-Revision", c.rev.obj.Metadata.Name)
+		h.Set("X-Hearth-Revision", c.rev.name)
 		h.Set("X-Hearth-Start", temperature(c.cold))
 	}
 	left := time.Until(ctx.at)
@@ -314,6 +319,10 @@ func (c *call) failWith(status int, e *api.Error) {
 		if c.fn != nil {
 			hint = e.HelpFor(c.fn.name)
 		}
+	}
+	if c.isGRPC() {
+		c.failGRPC(e, message)
+		return
 	}
 	if accept := c.r.Header.Get("Accept"); strings.Contains(accept, "text/") && !strings.Contains(accept, "json") {
 		h.Set("Content-Type", "text/plain; charset=utf-8")

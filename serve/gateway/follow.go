@@ -55,11 +55,7 @@ func (g *Gateway) sync(ctx context.Context, s *state) (int64, error) {
 		listed[r.Key] = true
 		g.take(s, r)
 	}
-	for k := range s.revs {
-		if !listed[k] {
-			s.del(k)
-		}
-	}
+	s.retain(listed)
 	g.publish(s)
 	g.applied.Store(after)
 	return after, nil
@@ -93,7 +89,7 @@ func (g *Gateway) watch(ctx context.Context, s *state, after int64) error {
 		case store.EventPut:
 			g.take(s, e.Record)
 		case store.EventDelete:
-			if s.revs[e.Record.Key] < e.Record.Revision {
+			if s.newer(e.Record.Key, e.Record.Revision) {
 				s.del(e.Record.Key)
 			}
 		}

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"encoding/json"
 	"errors"
 	"strconv"
 	"strings"
@@ -29,19 +28,15 @@ type function struct {
 	rev             atomic.Pointer[revisionRef] // latest ready one
 	split           atomic.Pointer[split]       // of its traffic; nil: all to rev
 	counts          atomic.Pointer[counts]      // bound with the first call
+
+	record int64                 // revision of it that was seen, 0: none; of the writer, as what follows
+	entry  *table.Entry[*target] // all its own addresses lead to, those of tags excepted; nil: it has none
 }
 
 // revisionRef is a place for a revision, which may be missing.
-type revisionRef struct{ cur atomic.Pointer[revision] }
-
-// revision is what a call needs to know of one.
-type revision struct {
-	obj      *api.Revision
-	function *function
-	timeout  time.Duration
-	limit    int64                    // of the body
-	times    *times                   // nil: none but timeout
-	seen     atomic.Pointer[observed] // nil: its calls are not counted apart
+type revisionRef struct {
+	cur    atomic.Pointer[revision]
+	record int64 // revision of it that was seen, 0: none; of the writer
 }
 
 // state is the writer's side: it turns records into snapshots. It is used by
@@ -51,10 +46,12 @@ type state struct {
 	snap      snapshot
 	routes    *table.Change[*target]
 	paths     *table.Change[*target]
-	revs      map[store.Key]int64 // revision seen of every record
 	functions map[string]*function
 	revisions map[string]*revisionRef
-	entries   map[string][]*table.Entry[*target] // in routes, by route or function
+	written   map[string]*int64                  // routes someone wrote; the revision seen
+	entries   map[string][]*table.Entry[*target] // in routes, by route or, for its tags, function
+	root      *api.RouteSpec                     // of functions' own addresses
+	present   int                                // records
 	deleted   int                                // records since places were swept
 	seen      *sync.Map                          // namespace/name of a revision → *observed
 }
@@ -64,8 +61,8 @@ func newState(domain string, seen *sync.Map) *state {
 		domain = "localhost"
 	}
 	return &state{
-		domain: strings.ToLower(domain), revs: map[store.Key]int64{}, functions: map[string]*function{},
-		revisions: map[string]*revisionRef{}, entries: map[string][]*table.Entry[*target]{}, seen: seen,
+		domain: strings.ToLower(domain), functions: map[string]*function{}, revisions: map[string]*revisionRef{}, written: map[string]*int64{},
+		entries: map[string][]*table.Entry[*target]{}, root: &api.RouteSpec{Prefix: "/"}, seen: seen,
 	}
 }
 
@@ -80,103 +77,12 @@ func (s *state) end() *snapshot {
 	return &next
 }
 
-// put takes a record in; it ignores other resources, and what is older than
-// what it knows. The error is about the record, which is then left out.
-func (s *state) put(r store.Record) error {
-	if s.revs[r.Key] >= r.Revision {
-		return nil
-	}
-	var err error
-	switch r.Key.Resource {
-	case api.Functions:
-		var f api.Function
-		if err = json.Unmarshal(r.Value, &f); err == nil {
-			s.putFunction(r.Key, &f)
-		}
-	case api.Revisions:
-		v := new(api.Revision)
-		if err = json.Unmarshal(r.Value, v); err == nil {
-			s.putRevision(r.Key, v)
-		}
-	case api.Routes:
-		v := new(api.Route)
-		if err = json.Unmarshal(r.Value, v); err == nil {
-			err = s.putRoute(r.Key, v)
-		}
-	default:
-		return nil
-	}
-	s.revs[r.Key] = r.Revision
-	return err
-}
-
-// del takes a record out.
-func (s *state) del(k store.Key) {
-	name := k.Namespace + "/" + k.Name
-	delete(s.revs, k)
-	if s.deleted++; s.deleted > len(s.revs)+1000 {
-		defer s.sweep()
-	}
-	switch k.Resource {
-	case api.Functions:
-		f := s.functions[name]
-		if f == nil {
-			return
-		}
-		f.exists.Store(false)
-		f.public.Store(false)
-		f.rev.Store(nil)
-		f.split.Store(nil)
-		s.withdraw("~" + name)
-		s.paths.Remove(pathEntry(f, nil))
-	case api.Revisions:
-		if ref := s.revisions[name]; ref != nil {
-			ref.cur.Store(nil)
-			s.seen.Delete(name)
-		}
-	case api.Routes:
-		s.withdraw(name)
-	}
-}
-
-// sweep forgets places of what is gone and nothing leads to.
-func (s *state) sweep() {
-	s.deleted = 0
-	functions, revisions := map[*function]bool{}, map[*revisionRef]bool{}
-	for _, es := range s.entries {
-		for _, e := range es {
-			e.Value.split.each(func(c *choice) { functions[c.function], revisions[c.revision] = true, true })
-			if x := e.Value.rules; x != nil && x.mirror != nil {
-				x.mirror.to.split.each(func(c *choice) { functions[c.function], revisions[c.revision] = true, true })
-			}
-		}
-	}
-	for _, f := range s.functions {
-		revisions[f.rev.Load()] = true
-		if p := f.split.Load(); p != nil {
-			p.each(func(c *choice) { revisions[c.revision] = true })
-		}
-	}
-	for k, ref := range s.revisions {
-		r := ref.cur.Load()
-		if r != nil {
-			functions[r.function] = true
-		} else if !revisions[ref] {
-			delete(s.revisions, k)
-		}
-	}
-	for k, f := range s.functions {
-		if !f.exists.Load() && !functions[f] {
-			delete(s.functions, k)
-		}
-	}
-}
-
 func (s *state) function(namespace, name string) *function {
 	k := namespace + "/" + name
 	f := s.functions[k]
 	if f == nil {
-		f = &function{namespace: namespace, name: name}
+		// k's bytes: those of a record may be part of something larger.
+		f = &function{namespace: k[:len(namespace)], name: k[len(namespace)+1:]}
 		s.functions[k] = f
 	}
 	return f
@@ -192,6 +98,12 @@ func (s *state) revision(namespace, name string) *revisionRef {
 	return ref
 }
 
+func (s *state) route(namespace, name string) {
+	if k := namespace + "/" + name; s.written[k] == nil {
+		s.written[k] = new(int64)
+	}
+}
+
 func (s *state) putFunction(k store.Key, f *api.Function) {
 	fn := s.function(k.Namespace, k.Name)
 	if n := f.Status.LatestReadyRevision; n != "" {
@@ -200,75 +112,88 @@ func (s *state) putFunction(k store.Key, f *api.Function) {
 		fn.rev.Store(nil)
 	}
 	tags := s.traffic(fn, f.Status.Traffic)
-	public := f.Spec.Visibility != "private"
-	had := fn.exists.Swap(true)
-	own := fn.target() // one for all its addresses
-	if !had {
-		s.paths.Put(pathEntry(fn, own))
+	if !fn.exists.Swap(true) {
+		fn.entry = s.ownEntry(fn, fn.target())
+		s.paths.PutAt(pathOf(fn), fn.entry)
 	}
-	if had && public == fn.public.Load() && !tags {
+	if f.Spec.Visibility == "private" {
+		s.hide(fn)
 		return
 	}
-	fn.public.Store(public)
-	s.withdraw("~" + k.Namespace + "/" + k.Name)
-	if !public {
+	shown := fn.public.Swap(true)
+	if shown && !tags {
 		return
 	}
-	hosts := []string{k.Name + "." + k.Namespace + "." + s.domain}
-	if k.Namespace == api.DefaultNamespace {
-		hosts = append(hosts, k.Name+"."+s.domain)
+	hosts := s.hosts(fn)
+	if !shown {
+		for _, h := range hosts {
+			s.routes.PutAt(&api.RouteSpec{Host: h, Prefix: "/"}, fn.entry)
+		}
 	}
-	publish := func(h string, t *target) {
-		s.publish("~"+k.Namespace+"/"+k.Name, &table.Entry[*target]{
-			// A route someone wrote for this host comes first.
-			ID: "~" + k.Namespace + "/" + k.Name, Created: time.Unix(1<<40, 0),
-			Spec: &api.RouteSpec{Host: h, Prefix: "/"}, Value: t,
-		})
-	}
-	for _, h := range hosts {
-		publish(h, own)
-	}
+	owner := "~" + k.Namespace + "/" + k.Name
+	s.withdraw(owner)
 	if p := fn.split.Load(); p != nil {
 		for _, d := range p.tags {
 			t := fn.target()
 			t.tag = d.tag
 			for _, h := range hosts {
-				publish(d.tag+"-"+h, t)
+				e := s.ownEntry(fn, t)
+				e.Spec = &api.RouteSpec{Host: d.tag + "-" + h, Prefix: "/"}
+				s.publish(owner, e)
 			}
 		}
 	}
+}
+
+// ownEntry is what own addresses of f lead to.
+func (s *state) ownEntry(f *function, t *target) *table.Entry[*target] {
+	// A route someone wrote for the same host comes first.
+	return &table.Entry[*target]{ID: "~" + f.namespace + "/" + f.name, Created: time.Unix(1<<40, 0), Spec: s.root, Value: t}
+}
+
+// hide takes back the host names of f.
+func (s *state) hide(f *function) {
+	if !f.public.Swap(false) {
+		return
+	}
+	for _, h := range s.hosts(f) {
+		s.routes.RemoveAt(&api.RouteSpec{Host: h, Prefix: "/"}, f.entry)
+	}
+	s.withdraw("~" + f.namespace + "/" + f.name)
+}
+
+// hosts are the names f has by itself.
+func (s *state) hosts(f *function) []string {
+	all := []string{f.name + "." + f.namespace + "." + s.domain}
+	if f.namespace == api.DefaultNamespace {
+		all = append(all, f.name+"."+s.domain)
+	}
+	return all
+}
+
+// pathOf is the address of f in snapshot.paths.
+func pathOf(f *function) *api.RouteSpec {
+	return &api.RouteSpec{Prefix: "/~" + f.namespace + "/" + f.name}
 }
 
 func (f *function) target() *target {
 	return &target{split: split{choices: []choice{{function: f, upto: 1}}, total: 1, stride: 1}}
 }
 
-func pathEntry(f *function, t *target) *table.Entry[*target] {
-	return &table.Entry[*target]{
-		ID:   f.namespace + "/" + f.name,
-		Spec: &api.RouteSpec{Prefix: "/~" + f.namespace + "/" + f.name}, Value: t,
-	}
-}
-
-func (s *state) putRevision(k store.Key, v *api.Revision) {
+func (s *state) putRevision(k store.Key, v *api.Revision) error {
 	if v.Metadata.Namespace == "" {
 		v.Metadata.Namespace = k.Namespace
 	}
 	ref := s.revision(k.Namespace, k.Name)
-	if old := ref.cur.Load(); old != nil && old.obj.Metadata.UID == v.Metadata.UID {
-		return // its spec never changes, and the Waker knows it by its pointer
+	if old := ref.cur.Load(); old != nil && old.uid == v.Metadata.UID {
+		return nil // its spec never changes
 	}
-	// All revisions are kept in memory, so without what no call asks for.
-	v.Metadata.ManagedFields, v.Status = nil, api.RevisionStatus{}
-	r := &revision{obj: v, function: s.function(k.Namespace, v.Spec.Function), timeout: v.Spec.Timeout.Duration, limit: v.Spec.BodyLimit}
-	if r.timeout <= 0 {
-		r.timeout = api.DefaultTimeout
+	r, err := newRevision(v, s.function(k.Namespace, v.Spec.Function))
+	if err != nil {
+		return err
 	}
-	if r.limit <= 0 {
-		r.limit = api.DefaultBodyLimit
-	}
-	r.times = newTimes(v.Spec.RequestTimeout, v.Spec.ResponseStartTimeout, v.Spec.IdleTimeout)
 	ref.cur.Store(r)
+	return nil
 }
 
 func (s *state) putRoute(k store.Key, r *api.Route) (err error) {

@@ -71,7 +71,7 @@ func (d *choice) name() string {
 		return "~" + d.function.namespace + "/" + d.function.name
 	}
 	if r := d.revision.cur.Load(); r != nil {
-		return r.obj.Metadata.Name
+		return r.name
 	}
 	return ""
 }
@@ -102,7 +102,7 @@ func (d *choice) leadsTo(id string) bool {
 
 // id is what a cookie calls a revision: not its name, which is nobody's business.
 func (r *revision) id() string {
-	return strconv.FormatUint(hash(r.obj.Metadata.Namespace+"/"+r.obj.Metadata.Name, r.obj.Metadata.UID), 36)
+	return strconv.FormatUint(hash(r.function.namespace+"/"+r.name, r.uid), 36)
 }
 
 func hash(a, b string) uint64 {

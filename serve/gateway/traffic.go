@@ -31,7 +31,7 @@ func (s *state) traffic(f *function, shares []api.TrafficShare) (tags bool) {
 		for i := range next.choices {
 			if r := next.choices[i].revision.cur.Load(); r != nil && r.seen.Load() == nil {
 				o := &observed{}
-				s.seen.Store(f.namespace+"/"+r.obj.Metadata.Name, o)
+				s.seen.Store(f.namespace+"/"+r.name, o)
 				r.seen.Store(o)
 			}
 		}
