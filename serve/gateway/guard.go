@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,20 +19,41 @@ import (
 // opposite would have been smuggled a request.
 type guardListener struct {
 	net.Listener
-	plain bool // the bytes are HTTP and not TLS
+	ended  chan struct{} // closed by Close
+	handed chan *guard   // from package front; nil: connections are accepted, and are TLS
+	once   sync.Once
 }
 
 // Accept implements net.Listener.
 func (l *guardListener) Accept() (net.Conn, error) {
+	if l.handed != nil {
+		select {
+		case g := <-l.handed:
+			return g, nil
+		case <-l.ended:
+			return nil, net.ErrClosed
+		}
+	}
 	nc, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	g := &guard{Conn: nc}
-	if !l.plain {
-		g.state = guardOff
+	return &guard{Conn: nc, state: guardOff}, nil
+}
+
+// Close implements net.Listener.
+func (l *guardListener) Close() error {
+	l.once.Do(func() { close(l.ended) })
+	return l.Listener.Close()
+}
+
+// take gives a connection, of which bytes were read already, to Accept.
+func (l *guardListener) take(nc net.Conn, read []byte) {
+	select {
+	case l.handed <- &guard{Conn: nc, early: read}:
+	case <-l.ended:
+		nc.Close()
 	}
-	return g, nil
 }
 
 type guardKey struct{}
@@ -60,6 +82,7 @@ type guard struct {
 	twice atomic.Bool // a request had both lengths
 
 	// Used by Read only, which net/http calls from one goroutine at a time.
+	early   []byte // read by package front
 	state   int
 	left    int64
 	line    []byte // the line being read, cut at lineMax
@@ -75,7 +98,17 @@ func (g *guard) Read(p []byte) (int, error) {
 	if g.ended.Load() {
 		return 0, io.EOF
 	}
-	n, err := g.Conn.Read(p)
+	var n int
+	var err error
+	if len(g.early) > 0 {
+		if n = copy(p, g.early); n == len(g.early) {
+			g.early = nil
+		} else {
+			g.early = g.early[n:]
+		}
+	} else {
+		n, err = g.Conn.Read(p)
+	}
 	if g.ended.Load() {
 		return 0, io.EOF
 	}

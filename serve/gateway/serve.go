@@ -6,7 +6,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
+
+	"github.com/hearth-run/hearth/serve/gateway/front"
 )
 
 // Limits of the public server.
@@ -38,15 +41,35 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener, config *tls.Config)
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 250},
 	}
 	s.Handler = refuse{g}
+	behind := &guardListener{Listener: l, ended: make(chan struct{})}
+	if config != nil {
+		return until(ctx, func() error { return s.ServeTLS(behind, "", "") }, s)
+	}
+	// Plain requests take the short way; every other connection is net/http's.
+	behind.handed = make(chan *guard)
+	f := front.New(front.Config{
+		Handler: g, Hand: behind.take, HeaderTime: headerTime, IdleTime: idleTime, MaxBody: smallBody, Log: g.log,
+	})
+	return until(ctx, func() error {
+		var wg sync.WaitGroup
+		wg.Go(func() { s.Serve(behind) })
+		err := f.Serve(l)
+		behind.Close()
+		wg.Wait()
+		return err
+	}, f, s)
+}
+
+// ender is a server that can be ended well, or at once.
+type ender interface {
+	Shutdown(context.Context) error
+	Close() error
+}
+
+// until serves until that fails or ctx ends; then it ends the servers.
+func until(ctx context.Context, serve func() error, servers ...ender) error {
 	ended := make(chan error, 1)
-	go func() {
-		guarded := &guardListener{Listener: l, plain: config == nil}
-		if config != nil {
-			ended <- s.ServeTLS(guarded, "", "")
-		} else {
-			ended <- s.Serve(guarded)
-		}
-	}()
+	go func() { ended <- serve() }()
 	select {
 	case err := <-ended:
 		return err
@@ -54,9 +77,15 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener, config *tls.Config)
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
-	if s.Shutdown(last) != nil {
-		s.Close()
+	var wg sync.WaitGroup
+	for _, s := range servers {
+		wg.Go(func() {
+			if s.Shutdown(last) != nil {
+				s.Close()
+			}
+		})
 	}
+	wg.Wait()
 	<-ended
 	return nil
 }

@@ -45,7 +45,7 @@ func (c *call) hijack(fields frame.Fields) (net.Conn, *bufio.ReadWriter, error) 
 		nc.Close()
 		return nil, nil, &api.Error{Code: api.CodeCanceled, Message: "the caller went away", Cause: err}
 	}
-	if k, ok := nc.(*guard); ok {
+	if k, ok := nc.(*guard); ok && len(k.early) == 0 {
 		nc = k.Conn // the kernel can splice it
 	}
 	return nc, rw, nil

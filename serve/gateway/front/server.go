@@ -1,0 +1,145 @@
+package front
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config of a server. All fields are needed.
+type Config struct {
+	Handler http.Handler
+	// Hand takes over a connection whose next request is not plain. read are
+	// bytes that came from it and belong to that request, for the receiver to
+	// keep. It closes the connection. It must not block for long.
+	Hand func(nc net.Conn, read []byte)
+	// HeaderTime bounds a head from its first byte to its last, and the wait
+	// for the first byte of a connection; IdleTime the wait between requests,
+	// which it may pass by a tenth.
+	HeaderTime, IdleTime time.Duration
+	// MaxBody is the longest body that is plain.
+	MaxBody int
+	Log     *slog.Logger
+}
+
+// Server serves the plain requests of listeners. Make one with New.
+type Server struct {
+	c       Config
+	closing atomic.Bool
+	date    atomic.Pointer[date]
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	empty chan struct{} // closed when closing and no connection is left
+}
+
+// New makes a server.
+func New(c Config) *Server {
+	return &Server{c: c, conns: map[*conn]struct{}{}, empty: make(chan struct{})}
+}
+
+// Serve answers connections of l until that fails, or is closed: then it returns
+// what Accept said. It does not close l.
+func (s *Server) Serve(l net.Listener) error {
+	for pause := time.Duration(0); ; {
+		nc, err := l.Accept()
+		if err != nil {
+			var t interface{ Temporary() bool }
+			if !errors.As(err, &t) || !t.Temporary() {
+				return err
+			}
+			// Descriptors ran out, most likely: some will be free soon.
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			s.c.Log.Warn("a connection was not accepted", "error", err, "again", pause)
+			time.Sleep(pause)
+			continue
+		}
+		pause = 0
+		c := &conn{s: s, nc: nc, remote: nc.RemoteAddr().String()}
+		if !s.add(c) {
+			nc.Close()
+			continue
+		}
+		go c.serve()
+	}
+}
+
+func (s *Server) add(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Load() {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	return true
+}
+
+func (s *Server) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if s.closing.Load() && len(s.conns) == 0 {
+		s.drained()
+	}
+}
+
+func (s *Server) drained() {
+	select {
+	case <-s.empty:
+	default:
+		close(s.empty)
+	}
+}
+
+// Shutdown closes the connections that wait for a request, and waits until the
+// others have their answer, or ctx ends. It is called after the listeners were
+// closed. Connections handed over are no longer this server's.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing.Store(true)
+	for c := range s.conns {
+		c.leave()
+	}
+	if len(s.conns) == 0 {
+		s.drained()
+	}
+	s.mu.Unlock()
+	select {
+	case <-s.empty:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close ends all connections at once.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing.Store(true)
+	for c := range s.conns {
+		c.nc.Close()
+	}
+	return nil
+}
+
+// date is the header line of one second.
+type date struct {
+	second int64
+	line   []byte
+}
+
+func (s *Server) dateLine() []byte {
+	now := time.Now()
+	d := s.date.Load()
+	if d == nil || d.second != now.Unix() {
+		d = &date{now.Unix(), now.UTC().AppendFormat([]byte("Date: "), http.TimeFormat+"\r\n")}
+		s.date.Store(d)
+	}
+	return d.line
+}
