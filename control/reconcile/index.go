@@ -14,7 +14,7 @@ import (
 type index struct {
 	mu        sync.Mutex
 	functions map[store.Key]functionInfo
-	revisions map[store.Key]map[string]revisionInfo // by function, by name
+	revisions map[store.Key][]revisionInfo // by function; most have one
 	routes    map[store.Key]*api.Route
 	byRoute   map[string]map[store.Key]bool    // api.RouteKeys
 	targets   map[store.Key]map[store.Key]bool // routes by function or revision
@@ -39,7 +39,7 @@ type revisionInfo struct {
 
 func newIndex() *index {
 	return &index{
-		functions: map[store.Key]functionInfo{}, revisions: map[store.Key]map[string]revisionInfo{}, routes: map[store.Key]*api.Route{},
+		functions: map[store.Key]functionInfo{}, revisions: map[store.Key][]revisionInfo{}, routes: map[store.Key]*api.Route{},
 		byRoute: map[string]map[store.Key]bool{}, targets: map[store.Key]map[store.Key]bool{},
 	}
 }
@@ -55,11 +55,7 @@ func (x *index) retain(listed map[store.Key]bool) (gone []store.Key) {
 		}
 	}
 	for fk, revs := range x.revisions {
-		for name := range revs {
-			if !listed[revisionKey(fk.Namespace, name)] {
-				drop(x.revisions, fk, name)
-			}
-		}
+		x.keepRevisions(fk, revs, func(i revisionInfo) bool { return listed[revisionKey(fk.Namespace, i.name)] })
 	}
 	for k := range x.routes {
 		if !listed[k] {
@@ -133,31 +129,40 @@ func (x *index) putRevision(r *api.Revision) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	fk := functionKey(r.Metadata.Namespace, r.Spec.Function)
-	if x.revisions[fk] == nil {
-		x.revisions[fk] = map[string]revisionInfo{}
-	}
 	i := revisionInfo{name: r.Metadata.Name, number: r.Spec.Number, hash: r.Spec.SpecHash, owner: ownerOf(r)}
 	if t := r.Metadata.CreationTimestamp; t != nil {
 		i.created = t.Time
 	}
-	x.revisions[fk][i.name] = i
+	revs := x.revisions[fk]
+	if at := slices.IndexFunc(revs, func(o revisionInfo) bool { return o.name == i.name }); at >= 0 {
+		revs[at] = i
+		return
+	}
+	x.revisions[fk] = append(revs[:len(revs):len(revs)], i)
+}
+
+// keepRevisions leaves the revisions of fk for which keep holds.
+func (x *index) keepRevisions(fk store.Key, revs []revisionInfo, keep func(revisionInfo) bool) {
+	revs = slices.DeleteFunc(revs, func(i revisionInfo) bool { return !keep(i) })
+	if len(revs) == 0 {
+		delete(x.revisions, fk)
+	} else {
+		x.revisions[fk] = revs
+	}
 }
 
 func (x *index) dropRevision(r *api.Revision) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	fk := functionKey(r.Metadata.Namespace, r.Spec.Function)
-	drop(x.revisions, fk, r.Metadata.Name)
+	x.keepRevisions(fk, x.revisions[fk], func(i revisionInfo) bool { return i.name != r.Metadata.Name })
 }
 
 // revisionsOf lists a function's revisions, newest first.
 func (x *index) revisionsOf(fk store.Key) []revisionInfo {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var out []revisionInfo
-	for _, i := range x.revisions[fk] {
-		out = append(out, i)
-	}
+	out := slices.Clone(x.revisions[fk])
 	slices.SortFunc(out, func(a, b revisionInfo) int { return int(b.number - a.number) })
 	return out
 }
