@@ -180,6 +180,19 @@ func (s *server) deploy(all []function) error {
 	}
 	close(jobs)
 	wg.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return s.readyAll(missing)
+}
+
+// ready waits until a function serves.
+func (s *server) ready(name string) error { return s.readyAll(map[string]bool{name: true}) }
+
+// readyAll waits until every function of missing serves, and empties it.
+func (s *server) readyAll(missing map[string]bool) error {
+	kind, _ := api.KindOf(api.GroupVersion, "Function")
+	ctx, all := s.b.ctx, len(missing)
 	for ctx.Err() == nil {
 		list, err := s.client.List(ctx, kind, client.ListOptions{})
 		if err != nil {
@@ -203,7 +216,7 @@ func (s *server) deploy(all []function) error {
 		if failed != "" {
 			return fmt.Errorf("function %s", failed)
 		}
-		if err := s.b.pause(max(100*time.Millisecond, time.Duration(len(all))*200*time.Microsecond)); err != nil {
+		if err := s.b.pause(max(100*time.Millisecond, time.Duration(all)*200*time.Microsecond)); err != nil {
 			return err
 		}
 	}

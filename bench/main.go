@@ -55,11 +55,12 @@ func sections() []section {
 		{"d", "Memory", (*bench).memory},
 		{"e", "Routing table: one look-up", (*bench).routing},
 		{"f", "Ready: exec of `hearth up` to the first answer of gateway and API", (*bench).ready},
+		{"g", "gRPC and WebSocket, 64 in flight", (*bench).rpc},
 	}
 }
 
 func main() {
-	only := flag.String("only", "", "comma-separated `sections` a to f; all if empty")
+	only := flag.String("only", "", "comma-separated `sections` a to g; all if empty")
 	rounds := flag.Int("rounds", 5, "rounds of every measurement; medians are shown")
 	quick := flag.Bool("quick", false, "fewer and shorter measurements")
 	markdown := flag.String("markdown", "", "`file` for the table; a full run writes bench/RESULTS.md if this is empty")
@@ -80,7 +81,7 @@ func run(ctx context.Context, only string, rounds int, quick, verbose bool, mark
 	if only != "" {
 		runs = slices.DeleteFunc(runs, func(s section) bool { return !slices.Contains(wanted, s.name) })
 		if len(runs) != len(wanted) {
-			return fmt.Errorf("-only %s: sections are a, b, c, d, e, f", only)
+			return fmt.Errorf("-only %s: sections are a, b, c, d, e, f, g", only)
 		}
 	} else if markdown == "" && !quick {
 		markdown = filepath.Join("bench", "RESULTS.md")
@@ -92,10 +93,10 @@ func run(ctx context.Context, only string, rounds int, quick, verbose bool, mark
 	if err != nil {
 		return fmt.Errorf("run it inside the repository: %w", err)
 	}
-	if slices.ContainsFunc(runs, func(s section) bool { return s.name == "c" }) {
-		for _, tool := range []string{"nginx", "wrk"} {
+	for _, s := range runs {
+		for _, tool := range map[string][]string{"c": {"nginx", "wrk"}, "g": {"nginx", "h2load"}}[s.name] {
 			if _, err := exec.LookPath(tool); err != nil {
-				return fmt.Errorf("section c needs %s: apt-get install -y nginx wrk (or leave it out: -only a,b,d,e,f)", tool)
+				return fmt.Errorf("section %s needs %s: apt-get install -y nginx wrk nghttp2-client (or leave it out with -only)", s.name, tool)
 			}
 		}
 	}

@@ -179,6 +179,15 @@ type proxy struct {
 
 // nginx starts one in front of a program.
 func (b *bench) nginx(name, upstream string) (*proxy, error) {
+	return b.nginxConf(name, func(port string) string {
+		return fmt.Sprintf(`  keepalive_requests 100000000; keepalive_timeout 300s;
+  upstream u { server 127.0.0.1:%s; keepalive 256; keepalive_requests 100000000; }
+  server { listen 127.0.0.1:%s; location / { proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection ""; } }`, upstream, port)
+	})
+}
+
+// nginxConf starts one with what conf gives for its http block.
+func (b *bench) nginxConf(name string, conf func(port string) string) (*proxy, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, err
@@ -191,17 +200,16 @@ func (b *bench) nginx(name, upstream string) (*proxy, error) {
 	if os.Getuid() == 0 {
 		user = "user root;"
 	}
-	conf := fmt.Sprintf(`%[4]s worker_processes auto; daemon off; pid %[1]s/pid; error_log stderr crit;
+	text := fmt.Sprintf(`%[2]s worker_processes auto; daemon off; pid %[1]s/pid; error_log stderr crit;
 events { worker_connections 4096; }
 http {
-  access_log off; tcp_nodelay on; keepalive_requests 100000000; keepalive_timeout 300s;
+  access_log off; tcp_nodelay on;
   client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
-  upstream u { server 127.0.0.1:%[2]s; keepalive 256; keepalive_requests 100000000; }
-  server { listen 127.0.0.1:%[3]s; location / { proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection ""; } }
+%[3]s
 }
-`, dir, upstream, port, user)
+`, dir, user, conf(port))
 	file := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
 	p, err := b.spawn(bareEnv(), "nginx", "-c", file, "-e", "stderr")

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// echoes opens sockets to a place and counts how often per second a message
+// comes back while all of them are busy.
+func (b *bench) echoes(p place, sockets int, length time.Duration) (float64, error) {
+	ctx, cancel := context.WithCancelCause(b.ctx)
+	defer cancel(nil)
+	open := make([]net.Conn, sockets)
+	for i := range open {
+		nc, err := dialSocket(ctx, p)
+		if err != nil {
+			return 0, err
+		}
+		defer nc.Close()
+		open[i] = nc
+	}
+	// One masked text frame of 16 bytes, and what comes back for it.
+	frame := append([]byte{0x81, 0x90, 0, 0, 0, 0}, "sixteen bytes, x"...)
+	var count atomic.Int64
+	var wg sync.WaitGroup
+	end := time.Now().Add(length)
+	begin := time.Now()
+	for _, nc := range open {
+		wg.Go(func() {
+			nc.SetDeadline(end.Add(5 * time.Second))
+			answer := make([]byte, 18)
+			for time.Now().Before(end) {
+				if _, err := nc.Write(frame); err != nil {
+					cancel(err)
+					return
+				}
+				if _, err := io.ReadFull(nc, answer); err != nil {
+					cancel(err)
+					return
+				}
+				if answer[0] != 0x81 || string(answer[2:]) != "sixteen bytes, x" {
+					cancel(fmt.Errorf("%q came back", answer))
+					return
+				}
+				count.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return 0, err
+	}
+	return float64(count.Load()) / time.Since(begin).Seconds(), nil
+}
+
+func dialSocket(ctx context.Context, p place) (net.Conn, error) {
+	nc, err := (&net.Dialer{}).DialContext(ctx, "tcp", "127.0.0.1:"+p.port)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(nc, "GET / HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", p.host)
+	nc.SetReadDeadline(time.Now().Add(30 * time.Second))
+	// The server is silent until it is spoken to: nothing is left in the buffer.
+	res, err := http.ReadResponse(bufio.NewReader(nc), nil)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	if res.StatusCode != http.StatusSwitchingProtocols {
+		nc.Close()
+		return nil, fmt.Errorf("the upgrade was answered with %s", res.Status)
+	}
+	return nc, nil
+}
