@@ -142,7 +142,15 @@ func (s *Store) keep(rec *saved) error {
 
 func (s *Store) image(r saved) *Image {
 	i := &Image{Digest: r.Digest, Config: r.Config, store: s, kept: r.Layers}
-	for _, l := range r.Layers {
+	for n, l := range r.Layers {
+		// Of a layer that comes twice only the upper one counts: it gives and
+		// hides all that the lower one does. Overlayfs takes no folder twice.
+		if slices.ContainsFunc(r.Layers[n+1:], func(o kept) bool { return o.DiffID == l.DiffID }) {
+			continue
+		}
+		if l.Alone { // overlayfs does not look for that mark on a layer's root
+			i.Layers, i.Size = nil, 0
+		}
 		i.Layers = append(i.Layers, s.at("layers", s.layerName(l.DiffID), "fs"))
 		i.Size += l.Size
 	}
@@ -314,8 +322,8 @@ func (s *Store) fetchLayers(ctx context.Context, x *session, p *plan) error {
 	for i, l := range p.layers {
 		flights[i] = s.join(ctx, l, x, p.blobs[i])
 		go func() {
-			size, err := s.wait(ctx, flights[i], l, x, p.blobs[i])
-			done <- result{i, size, err}
+			a, err := s.wait(ctx, flights[i], l, x, p.blobs[i])
+			done <- result{i, a, err}
 		}()
 	}
 	now := func(ready int) {
@@ -341,7 +349,8 @@ func (s *Store) fetchLayers(ctx context.Context, x *session, p *plan) error {
 		case r := <-done:
 			left--
 			if r.err == nil {
-				p.layers[r.i].Size = r.size
+				l := &p.layers[r.i]
+				l.Size, l.Alone = r.about.Size, slices.Contains(r.about.Opaque, ".")
 				ready++
 			} else if failed == nil {
 				failed = r.err
@@ -356,9 +365,9 @@ func (s *Store) fetchLayers(ctx context.Context, x *session, p *plan) error {
 }
 
 type result struct {
-	i    int
-	size int64
-	err  error
+	i     int
+	about about
+	err   error
 }
 
 // tell ends the progress of a fetch that had nothing to do.

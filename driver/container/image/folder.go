@@ -2,19 +2,103 @@ package image
 
 import (
 	"archive/tar"
-	"errors"
-	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
+	"time"
 )
+
+// node is what the unpacker knows of a folder or symbolic link it made, so that
+// ways are found and parts dropped without asking the disk.
+type node struct {
+	up   *node
+	name string
+	link string           // where a symbolic link leads; empty: a folder
+	kids map[string]*node // folders and links in it
+	// Of folders:
+	own    *owner          // as the layer says; nil: only made for what is in it
+	hidden map[string]bool // names it hides of layers below
+	opaque bool            // it hides all of them
+}
+
+// owner is what is set of a folder last: writing into it would change the time,
+// and may need another mode.
+type owner struct {
+	uid, gid int
+	mode     uint32
+	at       time.Time
+	xattrs   map[string]string
+}
+
+func ownerOf(e *tar.Header) *owner {
+	o := &owner{uid: e.Uid, gid: e.Gid, mode: modeOf(e.Mode, e.Typeflag == tar.TypeDir), at: when(e)}
+	for k, v := range e.PAXRecords {
+		if name, ok := strings.CutPrefix(k, "SCHILY.xattr."); ok && keeps(name) {
+			if o.xattrs == nil {
+				o.xattrs = map[string]string{}
+			}
+			o.xattrs[name] = v
+		}
+	}
+	return o
+}
+
+// keeps reports whether an attribute is kept.
+func keeps(name string) bool {
+	return strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.")
+}
+
+// path is from the layer's top, "." for it.
+func (n *node) path() string {
+	var parts []string
+	for ; n.up != nil; n = n.up {
+		parts = append(parts, n.name)
+	}
+	if len(parts) == 0 {
+		return "."
+	}
+	slices.Reverse(parts)
+	return strings.Join(parts, "/")
+}
+
+func (n *node) depth() (d int) {
+	for ; n.up != nil; n = n.up {
+		d++
+	}
+	return d
+}
+
+func (n *node) add(k *node) {
+	if n.kids == nil {
+		n.kids = map[string]*node{}
+	}
+	k.up = n
+	n.kids[k.name] = k
+}
+
+// all calls f for the folders below n and then for n, in a fixed order.
+func (n *node) all(f func(*node) error) error {
+	names := make([]string, 0, len(n.kids))
+	for name, k := range n.kids {
+		if k.link == "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if err := n.kids[name].all(f); err != nil {
+			return err
+		}
+	}
+	return f(n)
+}
 
 // folder is an open folder of the layer being written.
 type folder struct {
-	name  string // real path from the layer's top, "." for it
-	root  *os.Root
-	fd    *os.File
-	fresh map[string]string // names of folders to their real paths; see real
+	*node
+	root *os.Root
+	fd   *os.File
 }
 
 func (f *folder) close() {
@@ -24,24 +108,14 @@ func (f *folder) close() {
 	}
 }
 
-func (f *folder) join(base string) string { return path.Join(f.name, base) }
+func (f *folder) join(base string) string { return path.Join(f.path(), base) }
 
-// folder opens the folder an entry is in; one that is missing is made. The last
-// one stays open: archives come sorted by folder.
-func (u *unpacker) folder(name string) (*folder, error) {
-	at, err := u.real(name, true)
-	if err != nil {
-		return nil, err
+// open opens a folder. The last one stays open: archives come sorted by folder.
+func (u *unpacker) open(n *node) (*folder, error) {
+	if u.in != nil && u.in.node == n {
+		return u.in, nil
 	}
-	if u.in != nil && u.in.name == at {
-		// It may have been removed and made again under the same name.
-		if a, err := u.in.fd.Stat(); err == nil {
-			if b, err := u.top.Lstat(at); err == nil && os.SameFile(a, b) {
-				return u.in, nil
-			}
-		}
-	}
-	root, err := u.top.OpenRoot(at)
+	root, err := u.top.OpenRoot(n.path())
 	if err != nil {
 		return nil, err
 	}
@@ -50,29 +124,16 @@ func (u *unpacker) folder(name string) (*folder, error) {
 		root.Close()
 		return nil, err
 	}
-	known := map[string]string{}
-	if u.in != nil {
-		known = u.in.fresh
-		u.in.close()
-	}
-	u.in = &folder{name: at, root: root, fd: fd, fresh: known}
+	u.in.close()
+	u.in = &folder{n, root, fd}
 	return u.in, nil
 }
 
-// real is the path of a folder without symbolic links, which lead nowhere but
-// inside the layer: an absolute one starts at its top, and .. of the top is the
-// top. Missing folders are made, or are fs.ErrNotExist.
-func (u *unpacker) real(name string, make bool) (string, error) {
-	name = strings.Trim(name, "/")
-	if name == "" {
-		return ".", nil
-	}
-	if u.in != nil {
-		if at, ok := u.in.fresh[name]; ok {
-			return at, nil
-		}
-	}
-	at, links := ".", 0
+// find returns the folder of this name. Symbolic links lead nowhere but inside
+// the layer: an absolute one starts at its top, and .. of the top is the top.
+// Missing folders are made, or else nil is returned.
+func (u *unpacker) find(name string, make bool) (*node, error) {
+	at, depth, links := u.tree, 0, 0
 	todo := strings.Split(name, "/")
 	for len(todo) > 0 {
 		part := todo[0]
@@ -81,55 +142,61 @@ func (u *unpacker) real(name string, make bool) (string, error) {
 		case "", ".":
 			continue
 		case "..":
-			at = path.Dir(at)
-			continue
-		}
-		if len(part) > 255 || len(at)+len(part) > 4095 {
-			return "", unsafe("%q leads to a name that is too long", name)
-		}
-		next := path.Join(at, part)
-		st, err := u.top.Lstat(next)
-		if errors.Is(err, fs.ErrNotExist) && make {
-			if err := u.top.Mkdir(next, 0o755); err != nil {
-				return "", err
+			if at.up != nil {
+				at, depth = at.up, depth-1
 			}
-			at = next
 			continue
 		}
+		next, ok := at.kids[part]
 		switch {
-		case err != nil:
-			return "", err
-		case st.IsDir():
-			at = next
-		case st.Mode().Type() == fs.ModeSymlink:
-			if links++; links > maxLinks {
-				return "", unsafe("%q leads through symbolic links in circles", name)
+		case !ok && !make:
+			return nil, nil
+		case !ok:
+			if len(part) > 255 || depth >= maxDepth {
+				return nil, unsafe("%.60q… leads too deep, or to a name that is too long", name)
 			}
-			target, err := u.top.Readlink(next)
-			if err != nil {
-				return "", err
+			if err := u.makeFolder(at, part); err != nil {
+				return nil, err
 			}
-			if strings.HasPrefix(target, "/") {
-				at = "."
-			}
-			todo = append(strings.Split(target, "/"), todo...)
-			if len(todo) > 4096 {
-				return "", unsafe("%q leads through too many folders", name)
-			}
+			at, depth = at.kids[part], depth+1
+		case next.link == "":
+			at, depth = next, depth+1
 		default:
-			return "", unsafe("%q is in %q, which is no folder", name, next)
+			if links++; links > maxLinks {
+				return nil, unsafe("%q leads through symbolic links in circles", name)
+			}
+			if strings.HasPrefix(next.link, "/") {
+				at, depth = u.tree, 0
+			}
+			todo = append(strings.Split(next.link, "/"), todo...)
 		}
-	}
-	if u.in != nil {
-		if len(u.in.fresh) > 4096 {
-			clear(u.in.fresh)
-		}
-		u.in.fresh[name] = at
 	}
 	return at, nil
 }
 
-// attributes gives what was just made under base its owner, mode and time.
-func (f *folder) attributes(e *tar.Header, base string) error {
-	return ownAt(f.fd, base, e)
+// makeFolder makes a folder that is not there yet.
+func (u *unpacker) makeFolder(in *node, base string) error {
+	if err := u.remember(len(base)); err != nil {
+		return err
+	}
+	f, err := u.open(in)
+	if err != nil {
+		return err
+	}
+	if err := f.root.Mkdir(base, 0o755); err != nil {
+		if st, e := f.root.Lstat(base); e == nil && !st.IsDir() {
+			return unsafe("%q is a file and a folder", f.join(base))
+		}
+		return err
+	}
+	in.add(&node{name: base})
+	return nil
+}
+
+// remember bounds the memory that names take.
+func (u *unpacker) remember(n int) error {
+	if u.names += n + 200; u.names > maxNames {
+		return tooLarge("a layer has too many folders and links")
+	}
+	return nil
 }

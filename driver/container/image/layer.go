@@ -28,7 +28,7 @@ type flight struct {
 	waiters int // under Store.mu
 	got     atomic.Int64
 	done    chan struct{}
-	size    int64 // after done
+	about   about // after done
 	err     error
 }
 
@@ -47,7 +47,7 @@ func (s *Store) join(ctx context.Context, l kept, x *session, blob v1.Descriptor
 	f := &flight{key: key, cancel: cancel, waiters: 1, done: make(chan struct{}), present: s.has(l.DiffID)}
 	s.work[key] = f
 	go func() {
-		f.size, f.err = s.layer(work, f, l, x, blob)
+		f.about, f.err = s.layer(work, f, l, x, blob)
 		s.mu.Lock()
 		delete(s.work, key)
 		s.mu.Unlock()
@@ -59,17 +59,17 @@ func (s *Store) join(ctx context.Context, l kept, x *session, blob v1.Descriptor
 
 // wait waits for f and leaves it. Work that failed for another's sake (its
 // credential, or that nobody waited any more) is tried again.
-func (s *Store) wait(ctx context.Context, f *flight, l kept, x *session, blob v1.Descriptor) (int64, error) {
+func (s *Store) wait(ctx context.Context, f *flight, l kept, x *session, blob v1.Descriptor) (about, error) {
 	for refused := false; ; {
 		select {
 		case <-f.done:
 			if ctx.Err() != nil || f.err == nil {
-				return f.size, f.err
+				return f.about, f.err
 			}
 			if api.IsCode(f.err, api.CodeForbidden) && !refused {
 				refused = true
 			} else if !errors.Is(f.err, context.Canceled) {
-				return 0, f.err
+				return about{}, f.err
 			}
 			f = s.join(ctx, l, x, blob)
 		case <-ctx.Done():
@@ -81,27 +81,26 @@ func (s *Store) wait(ctx context.Context, f *flight, l kept, x *session, blob v1
 				f.cancel()
 				<-f.done // nothing of it goes on after Fetch has returned
 			}
-			return 0, ctx.Err()
+			return about{}, ctx.Err()
 		}
 	}
 }
 
-// layer sees that a layer is on the disk and returns its size.
-func (s *Store) layer(ctx context.Context, f *flight, l kept, x *session, blob v1.Descriptor) (int64, error) {
+// layer sees that a layer is on the disk and returns what it holds.
+func (s *Store) layer(ctx context.Context, f *flight, l kept, x *session, blob v1.Descriptor) (about, error) {
 	select {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return about{}, ctx.Err()
 	}
 	to := s.at("layers", s.layerName(l.DiffID))
 	if data, err := os.ReadFile(filepath.Join(to, "layer.json")); err == nil {
-		a, err := readAbout(data)
-		return a.Size, err
+		return readAbout(data)
 	}
 	file, err := s.download(ctx, f, l, x, blob)
 	if err != nil {
-		return 0, err
+		return about{}, err
 	}
 	defer os.Remove(file.Name())
 	defer file.Close()
@@ -109,18 +108,18 @@ func (s *Store) layer(ctx context.Context, f *flight, l kept, x *session, blob v
 }
 
 // unpackTo unpacks a verified blob beside and moves it to its place.
-func (s *Store) unpackTo(ctx context.Context, to string, file *os.File, l kept, ref reference) (int64, error) {
+func (s *Store) unpackTo(ctx context.Context, to string, file *os.File, l kept, ref reference) (about, error) {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return 0, problem(err)
+		return about{}, problem(err)
 	}
 	tmp, err := os.MkdirTemp(s.at("new"), "layer-")
 	if err != nil {
-		return 0, problem(err)
+		return about{}, problem(err)
 	}
 	defer removeAll(tmp) // after the rename there is nothing to remove
 	root := filepath.Join(tmp, "fs")
 	if err := os.Mkdir(root, 0o755); err != nil {
-		return 0, problem(err)
+		return about{}, problem(err)
 	}
 	a, err := unpack(ctx, root, bufio.NewReaderSize(file, 256<<10), unpackOptions{
 		limits: s.o.Limits, overlay: s.o.Overlay, userXattr: s.o.UserXattr, log: s.o.Log,
@@ -129,29 +128,29 @@ func (s *Store) unpackTo(ctx context.Context, to string, file *os.File, l kept, 
 		var own *api.Error
 		if errors.As(err, &own) && own.Code != api.CodeDisk {
 			own.Message = fmt.Sprintf("%s cannot be unpacked: %s", ref, own.Message)
-			return 0, own
+			return about{}, own
 		}
-		return 0, problem(err)
+		return about{}, problem(err)
 	}
 	if a.DiffID != l.DiffID {
-		return 0, api.Errorf(api.CodeChecksum, "a layer of %s unpacks to other content than its configuration says", ref).
+		return about{}, api.Errorf(api.CodeChecksum, "a layer of %s unpacks to other content than its configuration says", ref).
 			WithHint("build and push the image again")
 	}
 	data, err := json.Marshal(a)
 	if err != nil {
-		return 0, err
+		return about{}, err
 	}
 	if err := os.WriteFile(filepath.Join(tmp, "layer.json"), data, 0o600); err != nil {
-		return 0, problem(err)
+		return about{}, problem(err)
 	}
 	// One call for the thousands of files of a layer.
 	if err := syncAll(tmp); err != nil {
-		return 0, problem(err)
+		return about{}, problem(err)
 	}
 	if err := os.Rename(tmp, to); err != nil && !errors.Is(err, fs.ErrExist) {
-		return 0, problem(err)
+		return about{}, problem(err)
 	}
-	return a.Size, problem(syncFolder(s.at("layers")))
+	return a, problem(syncFolder(s.at("layers")))
 }
 
 // download returns the whole, verified blob. A download that breaks goes on

@@ -1,10 +1,8 @@
 package image
 
 import (
-	"archive/tar"
 	"errors"
 	"os"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -36,14 +34,9 @@ func markOpaque(f *os.File, user bool) error {
 	return wrap("setxattr", f.Name(), unix.Fsetxattr(int(f.Fd()), name, []byte("y"), 0))
 }
 
-// attributesOf sets the extended attributes that are kept. File systems that
-// have none go without.
-func attributesOf(f *os.File, records map[string]string) error {
-	for key, value := range records {
-		name, ok := strings.CutPrefix(key, "SCHILY.xattr.")
-		if !ok || !strings.HasPrefix(name, "user.") || strings.HasPrefix(name, "user.overlay.") {
-			continue
-		}
+// setXattrs sets attributes. File systems that have none go without.
+func setXattrs(f *os.File, all map[string]string) error {
+	for name, value := range all {
 		if len(name) > 255 || len(value) > maxValue {
 			return unsafe("attribute %.40q of %q is too long", name, f.Name())
 		}
@@ -57,48 +50,35 @@ func attributesOf(f *os.File, records map[string]string) error {
 }
 
 // own gives an open folder its owner, mode and time.
-func own(f *os.File, e *tar.Header) error {
+func own(f *os.File, o *owner) error {
 	fd := int(f.Fd())
 	if os.Geteuid() == 0 {
-		if err := unix.Fchown(fd, e.Uid, e.Gid); err != nil {
+		if err := unix.Fchown(fd, o.uid, o.gid); err != nil {
 			return wrap("chown", f.Name(), err)
 		}
 	}
-	if err := unix.Fchmod(fd, modeOf(e)); err != nil {
+	if err := unix.Fchmod(fd, o.mode); err != nil {
 		return wrap("chmod", f.Name(), err)
 	}
-	t := unix.NsecToTimeval(when(e).UnixNano())
+	t := unix.NsecToTimeval(o.at.UnixNano())
 	return wrap("utimes", f.Name(), unix.Futimes(fd, []unix.Timeval{t, t}))
 }
 
 // ownAt is own for what is no folder; a symbolic link is not followed.
-func ownAt(dir *os.File, base string, e *tar.Header) error {
+func ownAt(dir *os.File, base string, o *owner, link bool) error {
 	fd := int(dir.Fd())
 	if os.Geteuid() == 0 {
-		if err := unix.Fchownat(fd, base, e.Uid, e.Gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		if err := unix.Fchownat(fd, base, o.uid, o.gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return wrap("chown", base, err)
 		}
 	}
-	if e.Typeflag != tar.TypeSymlink { // made here just now, and no link
-		if err := unix.Fchmodat(fd, base, modeOf(e), 0); err != nil {
+	if !link { // it was made just now
+		if err := unix.Fchmodat(fd, base, o.mode, 0); err != nil {
 			return wrap("chmod", base, err)
 		}
 	}
-	t := unix.NsecToTimespec(when(e).UnixNano())
+	t := unix.NsecToTimespec(o.at.UnixNano())
 	return wrap("utimes", base, unix.UtimesNanoAt(fd, base, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW))
-}
-
-// modeOf is an entry's mode. Who is not root must be able to read and remove
-// what others own in the image and he owns here.
-func modeOf(e *tar.Header) uint32 {
-	m := uint32(e.Mode) & 0o7777
-	if os.Geteuid() != 0 {
-		m |= 0o400
-		if e.Typeflag == tar.TypeDir {
-			m |= 0o700
-		}
-	}
-	return m
 }
 
 // syncAll writes the file system of dir to the disk.

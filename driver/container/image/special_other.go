@@ -3,7 +3,6 @@
 package image
 
 import (
-	"archive/tar"
 	"context"
 	"errors"
 	"os"
@@ -12,13 +11,12 @@ import (
 // supported says that images can be unpacked and run here.
 const supported = false
 
-func isErrno(error) bool                             { return false }
-func mkwhiteout(*os.File, string) error              { return errors.ErrUnsupported }
-func mkfifo(*os.File, string) error                  { return errors.ErrUnsupported }
-func markOpaque(*os.File, bool) error                { return errors.ErrUnsupported }
-func attributesOf(*os.File, map[string]string) error { return errors.ErrUnsupported }
-func own(*os.File, *tar.Header) error                { return errors.ErrUnsupported }
-func ownAt(*os.File, string, *tar.Header) error      { return errors.ErrUnsupported }
-func syncAll(string) error                           { return errors.ErrUnsupported }
-
+func isErrno(error) bool                                     { return false }
+func mkwhiteout(*os.File, string) error                      { return errors.ErrUnsupported }
+func mkfifo(*os.File, string) error                          { return errors.ErrUnsupported }
+func markOpaque(*os.File, bool) error                        { return errors.ErrUnsupported }
+func setXattrs(*os.File, map[string]string) error            { return errors.ErrUnsupported }
+func own(*os.File, *owner) error                             { return errors.ErrUnsupported }
+func ownAt(*os.File, string, *owner, bool) error             { return errors.ErrUnsupported }
+func syncAll(string) error                                   { return errors.ErrUnsupported }
 func mergeInto(context.Context, string, string, about) error { return errors.ErrUnsupported }

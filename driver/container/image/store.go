@@ -128,7 +128,8 @@ func (s *Store) mode() string {
 // kept is a layer as a record names it.
 type kept struct {
 	DiffID string `json:"diffID"`
-	Size   int64  `json:"size"` // unpacked bytes
+	Size   int64  `json:"size"`            // unpacked bytes
+	Alone  bool   `json:"alone,omitempty"` // it hides all layers below
 }
 
 func (s *Store) layerName(diffID string) string {

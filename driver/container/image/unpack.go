@@ -2,7 +2,6 @@ package image
 
 import (
 	"archive/tar"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -10,13 +9,12 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/hearth-run/hearth/api"
 )
@@ -39,7 +37,9 @@ const (
 	opaque   = ".wh..wh..opq"
 	aufs     = ".wh..wh." // marks of another union file system
 	maxLinks = 40
-	maxValue = 64 << 10 // of an attribute
+	maxDepth = 256
+	maxNames = 512 << 20 // bytes of memory for the names of folders and links
+	maxValue = 64 << 10  // of an attribute
 )
 
 type unpackOptions struct {
@@ -52,16 +52,12 @@ type unpackOptions struct {
 type unpacker struct {
 	o      unpackOptions
 	top    *os.Root
+	tree   *node
+	in     *folder
 	about  about
 	budget int64 // bytes it may still write
-	in     *folder
+	names  int   // bytes of memory names have taken
 	buf    []byte
-	// folders are those the layer names, by real path; their mode and time are
-	// set last, because writing into them would change the time and may need
-	// another mode.
-	folders   map[string]*tar.Header
-	whiteouts map[string]bool
-	opaque    map[string]bool
 }
 
 // unpack writes the layer in r, whose compression it finds out, into the empty
@@ -77,10 +73,7 @@ func unpack(ctx context.Context, root string, r io.Reader, o unpackOptions) (abo
 		return about{}, err
 	}
 	defer top.Close()
-	u := &unpacker{
-		o: o, top: top, budget: o.limits.Unpacked, buf: make([]byte, 256<<10),
-		folders: map[string]*tar.Header{}, whiteouts: map[string]bool{}, opaque: map[string]bool{},
-	}
+	u := &unpacker{o: o, top: top, tree: &node{}, budget: o.limits.Unpacked, buf: make([]byte, 256<<10)}
 	defer func() { u.in.close() }()
 	h := sha256.New()
 	// Bytes of the stream and bytes written are bounded each: a sparse file
@@ -124,7 +117,7 @@ func (u *unpacker) entry(e *tar.Header, r io.Reader) error {
 	}
 	if name == "" { // the root itself
 		if e.Typeflag == tar.TypeDir {
-			u.folders["."] = e
+			u.tree.own = ownerOf(e)
 		}
 		return nil
 	}
@@ -132,12 +125,19 @@ func (u *unpacker) entry(e *tar.Header, r io.Reader) error {
 		return unsafe("entry %q has owner %d:%d", e.Name, e.Uid, e.Gid)
 	}
 	dir, base := path.Split(name)
-	in, err := u.folder(dir)
+	at, err := u.find(dir, true)
 	if err != nil {
 		return err
 	}
 	if strings.HasPrefix(base, whiteout) {
-		return u.hide(in, e, base)
+		return u.hide(at, e, base)
+	}
+	if at.depth() >= maxDepth {
+		return unsafe("entry %.60q… lies too deep", e.Name)
+	}
+	in, err := u.open(at)
+	if err != nil {
+		return err
 	}
 	switch e.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeLink, tar.TypeSymlink, tar.TypeFifo, tar.TypeDir:
@@ -162,7 +162,7 @@ func (u *unpacker) entry(e *tar.Header, r io.Reader) error {
 		if err := mkfifo(in.fd, base); err != nil {
 			return err
 		}
-		return in.attributes(e, base)
+		return ownAt(in.fd, base, ownerOf(e), false)
 	}
 	return u.file(in, e, base, r)
 }
@@ -185,10 +185,12 @@ func clean(name string) (string, error) {
 }
 
 func (u *unpacker) mkdir(in *folder, e *tar.Header, base string) error {
-	if err := in.root.Mkdir(base, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	if _, ok := in.kids[base]; !ok {
+		if err := u.makeFolder(in.node, base); err != nil {
+			return err
+		}
 	}
-	u.folders[in.join(base)] = e
+	in.kids[base].own = ownerOf(e)
 	return nil
 }
 
@@ -196,11 +198,14 @@ func (u *unpacker) symlink(in *folder, e *tar.Header, base string) error {
 	if e.Linkname == "" || len(e.Linkname) > 4095 || strings.ContainsRune(e.Linkname, 0) {
 		return unsafe("symbolic link %q leads nowhere", e.Name)
 	}
+	if err := u.remember(len(base) + len(e.Linkname)); err != nil {
+		return err
+	}
 	if err := in.root.Symlink(e.Linkname, base); err != nil {
 		return err
 	}
-	u.in.fresh = map[string]string{} // ways through it are others now
-	return in.attributes(e, base)
+	in.add(&node{name: base, link: e.Linkname})
+	return ownAt(in.fd, base, ownerOf(e), true)
 }
 
 // link makes a hard link to what this layer has written before.
@@ -210,11 +215,14 @@ func (u *unpacker) link(in *folder, e *tar.Header, base string) error {
 		return unsafe("hard link %q leads out of the layer to %q", e.Name, e.Linkname)
 	}
 	dir, last := path.Split(target)
-	at, err := u.real(dir, false)
+	at, err := u.find(dir, false)
 	if err != nil {
+		return err
+	}
+	if at == nil {
 		return unsafe("hard link %q leads to %q, which is not in the layer", e.Name, e.Linkname)
 	}
-	from, to := path.Join(at, last), in.join(base)
+	from, to := path.Join(at.path(), last), in.join(base)
 	st, err := u.top.Lstat(from)
 	if err != nil || !st.Mode().IsRegular() && st.Mode().Type() != fs.ModeSymlink {
 		return unsafe("hard link %q leads to %q, which is no file of the layer", e.Name, e.Linkname)
@@ -228,6 +236,9 @@ func (u *unpacker) link(in *folder, e *tar.Header, base string) error {
 	// Replacing a folder may have removed the target with it.
 	if _, err := u.top.Lstat(from); err != nil {
 		return unsafe("hard link %q takes the place of what it leads to", e.Name)
+	}
+	if k, ok := at.kids[last]; ok {
+		in.add(&node{name: base, link: k.link})
 	}
 	return u.top.Link(from, to)
 }
@@ -249,18 +260,22 @@ func (u *unpacker) file(in *folder, e *tar.Header, base string, r io.Reader) err
 		return u.tooLarge()
 	}
 	u.about.Size += n
-	if err := attributesOf(f, e.PAXRecords); err != nil {
+	o := ownerOf(e)
+	if err := setXattrs(f, o.xattrs); err != nil {
 		return err
 	}
 	if err := f.Close(); err != nil {
 		return err
 	}
-	return in.attributes(e, base)
+	return ownAt(in.fd, base, o, false)
 }
 
 func (u *unpacker) tooLarge() error {
-	return api.Errorf(api.CodeTooLarge, "a layer unpacks to more than %d bytes", u.o.limits.Unpacked).
-		WithHint("make the image smaller; data belongs into a volume")
+	return tooLarge("a layer unpacks to more than %d bytes", u.o.limits.Unpacked)
+}
+
+func tooLarge(format string, args ...any) error {
+	return api.Errorf(api.CodeTooLarge, format, args...).WithHint("make the image smaller; data belongs into a volume")
 }
 
 // replace removes what a later entry of the same name takes the place of; only
@@ -276,32 +291,15 @@ func (u *unpacker) replace(in *folder, base string, forFolder bool) error {
 	if st.Mode().IsRegular() {
 		u.about.Size -= st.Size()
 	}
-	if st.IsDir() {
-		gone := in.join(base)
-		for name := range u.folders {
-			if name == gone || strings.HasPrefix(name, gone+"/") {
-				delete(u.folders, name)
-			}
-		}
-		for _, marks := range []map[string]bool{u.whiteouts, u.opaque} {
-			for name := range marks {
-				if name == gone || strings.HasPrefix(name, gone+"/") {
-					delete(marks, name)
-				}
-			}
-		}
-	}
-	if st.IsDir() || st.Mode().Type() == fs.ModeSymlink {
-		u.in.fresh = map[string]string{}
-	}
+	delete(in.kids, base)
 	return in.root.RemoveAll(base)
 }
 
 // hide notes a whiteout. They are made last: one hides what is in layers below,
 // never what this layer brings, in whatever order the two come.
-func (u *unpacker) hide(in *folder, e *tar.Header, base string) error {
+func (u *unpacker) hide(in *node, e *tar.Header, base string) error {
 	if base == opaque {
-		u.opaque[in.name] = true
+		in.opaque = true
 		return nil
 	}
 	if strings.HasPrefix(base, aufs) {
@@ -311,81 +309,60 @@ func (u *unpacker) hide(in *folder, e *tar.Header, base string) error {
 	if hidden == "" || hidden == "." || hidden == ".." {
 		return unsafe("whiteout %q hides nothing", e.Name)
 	}
-	u.whiteouts[in.join(hidden)] = true
-	return nil
+	if in.hidden == nil {
+		in.hidden = map[string]bool{}
+	}
+	in.hidden[hidden] = true
+	return u.remember(len(hidden))
 }
 
-// finish makes the whiteouts and gives folders their attributes.
+// finish makes the whiteouts and gives folders their attributes, the deepest
+// first: a folder's own mode may keep its contents from us.
 func (u *unpacker) finish() error {
-	for name := range u.whiteouts {
-		st, err := u.top.Lstat(name)
-		switch {
-		case err == nil && st.IsDir():
-			u.opaque[name] = true // the new folder shows nothing of the old one
-		case err == nil:
-		case errors.Is(err, fs.ErrNotExist):
-			u.about.Whiteouts = append(u.about.Whiteouts, name)
-		default:
-			return err
+	// A folder that takes the place of a hidden one shows nothing of it.
+	err := u.tree.all(func(n *node) error {
+		for name := range n.hidden {
+			if k, ok := n.kids[name]; ok && k.link == "" {
+				k.opaque = true
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	for name := range u.opaque {
-		if name != "." { // below the root of a layer lie the roots of others
-			u.about.Opaque = append(u.about.Opaque, name)
-		}
-	}
-	if u.opaque["."] {
-		u.about.Opaque = append(u.about.Opaque, ".")
-	}
-	slices.Sort(u.about.Whiteouts)
-	slices.Sort(u.about.Opaque)
-	if u.o.overlay {
-		if err := u.marks(); err != nil {
-			return err
-		}
-	}
-	// Deepest first: a folder's own mode may keep its contents from us.
-	names := make([]string, 0, len(u.folders))
-	for name := range u.folders {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int { return strings.Compare(b, a) })
-	for _, name := range names {
-		f, err := u.top.Open(name)
+	err = u.tree.all(func(n *node) error {
+		in, err := u.open(n)
 		if err != nil {
 			return err
 		}
-		err = errors.Join(attributesOf(f, u.folders[name].PAXRecords), own(f, u.folders[name]))
-		if err := errors.Join(err, f.Close()); err != nil {
-			return err
+		for _, name := range slices.Sorted(maps.Keys(n.hidden)) {
+			if _, err := in.root.Lstat(name); err == nil {
+				continue // what is there hides as well
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			u.about.Whiteouts = append(u.about.Whiteouts, in.join(name))
+			if u.o.overlay {
+				if err := mkwhiteout(in.fd, name); err != nil {
+					return err
+				}
+			}
 		}
-	}
-	return nil
-}
-
-// marks makes the whiteouts as overlayfs reads them.
-func (u *unpacker) marks() error {
-	for _, name := range u.about.Whiteouts {
-		dir, base := path.Split(name)
-		in, err := u.folder(dir)
-		if err != nil {
-			return err
+		if n.opaque {
+			u.about.Opaque = append(u.about.Opaque, n.path())
+			if u.o.overlay {
+				if err := markOpaque(in.fd, u.o.userXattr); err != nil {
+					return err
+				}
+			}
 		}
-		if err := mkwhiteout(in.fd, base); err != nil {
-			return err
+		if n.own == nil {
+			return nil
 		}
-	}
-	for _, name := range u.about.Opaque {
-		f, err := u.top.Open(name)
-		if err != nil {
-			return err
-		}
-		err = markOpaque(f, u.o.userXattr)
-		if err := errors.Join(err, f.Close()); err != nil {
-			return err
-		}
-	}
-	return nil
+		return errors.Join(setXattrs(in.fd, n.own.xattrs), own(in.fd, n.own))
+	})
+	return err
 }
 
 func unsafe(format string, args ...any) error {
@@ -406,57 +383,6 @@ func unreadable(ctx context.Context, err error) error {
 	return api.Errorf(api.CodeInvalid, "a layer is damaged: %w", err).WithHint("build and push the image again")
 }
 
-// measured is a stream that ends with its context and after so many bytes.
-type measured struct {
-	ctx  context.Context
-	r    io.Reader
-	left int64
-}
-
-func (m *measured) Read(p []byte) (int, error) {
-	if err := m.ctx.Err(); err != nil {
-		return 0, err
-	}
-	if m.left <= 0 {
-		return 0, api.Errorf(api.CodeTooLarge, "a layer unpacks to more than is allowed").
-			WithHint("make the image smaller; data belongs into a volume")
-	}
-	n, err := m.r.Read(p[:min(int64(len(p)), m.left)])
-	m.left -= int64(n)
-	return n, err
-}
-
-// decompress finds out the compression by its first bytes: media types are
-// wrong too often.
-func decompress(r io.Reader) (io.ReadCloser, error) {
-	p, ok := r.(interface {
-		io.Reader
-		Peek(int) ([]byte, error)
-	})
-	if !ok {
-		return nil, errors.New("the reader cannot peek")
-	}
-	head, err := p.Peek(4)
-	if err != nil && err != io.EOF {
-		return nil, err
-	}
-	switch {
-	case len(head) >= 2 && head[0] == 0x1f && head[1] == 0x8b:
-		z, err := gzip.NewReader(p)
-		if err != nil {
-			return nil, unreadable(context.Background(), err)
-		}
-		return z, nil
-	case len(head) == 4 && head[1] == 0xb5 && head[2] == 0x2f && head[3] == 0xfd && head[0] == 0x28:
-		z, err := zstd.NewReader(p, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(128<<20))
-		if err != nil {
-			return nil, unreadable(context.Background(), err)
-		}
-		return z.IOReadCloser(), nil
-	}
-	return io.NopCloser(p), nil
-}
-
 // when is an entry's time, within what file systems can keep.
 func when(e *tar.Header) time.Time {
 	if e.ModTime.Unix() < 0 {
@@ -466,4 +392,17 @@ func when(e *tar.Header) time.Time {
 		return time.Unix(1<<34-1, 0)
 	}
 	return e.ModTime
+}
+
+// modeOf is an entry's mode. Who is not root must be able to read and remove
+// what others own in the image and he owns here.
+func modeOf(mode int64, isFolder bool) uint32 {
+	m := uint32(mode) & 0o7777
+	if os.Geteuid() != 0 {
+		m |= 0o400
+		if isFolder {
+			m |= 0o700
+		}
+	}
+	return m
 }
