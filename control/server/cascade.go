@@ -103,7 +103,7 @@ func (c *collector) finish(ctx context.Context, t target, o object) error {
 		delete(c.waiting, "namespace/"+t.name)
 		return c.release(ctx, t, finalizerContent)
 	case contains(fins, finalizerOrphan):
-		for key := range c.dependents[uid] {
+		for _, key := range c.dependents[uid] {
 			if err := c.cutLoose(ctx, key, uid); err != nil && !api.IsCode(err, api.CodeNotFound) {
 				return err
 			}
@@ -112,7 +112,7 @@ func (c *collector) finish(ctx context.Context, t target, o object) error {
 	case contains(fins, finalizerForeground):
 		c.waiting[uid] = t.key()
 		blocked := false
-		for key := range c.dependents[uid] {
+		for _, key := range c.dependents[uid] {
 			dt, _ := c.s.keyTarget(key)
 			d, _, err := c.s.get(ctx, dt)
 			if api.IsCode(err, api.CodeNotFound) {

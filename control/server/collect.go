@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
@@ -41,8 +42,8 @@ type collector struct {
 	s *Server
 	// owners and dependents index who belongs to whom, by uid.
 	owners     map[store.Key][]string
-	dependents map[string]map[store.Key]struct{}
-	waiting    map[string]store.Key // owners whose deletion waits for dependents
+	dependents map[string][]store.Key // most owners have few
+	waiting    map[string]store.Key   // owners whose deletion waits for dependents
 	queue      []store.Key
 	queued     map[store.Key]bool
 }
@@ -52,7 +53,7 @@ func (s *Server) collect(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c := &collector{
-		s: s, owners: map[store.Key][]string{}, dependents: map[string]map[store.Key]struct{}{},
+		s: s, owners: map[store.Key][]string{}, dependents: map[string][]store.Key{},
 		waiting: map[string]store.Key{}, queued: map[store.Key]bool{},
 	}
 	rev, err := c.start(ctx)
@@ -136,7 +137,7 @@ func (c *collector) see(r store.Record, deleted, created bool) {
 	if deleted {
 		c.index(r.Key, nil)
 		delete(c.waiting, m.UID)
-		for d := range c.dependents[m.UID] {
+		for _, d := range c.dependents[m.UID] {
 			c.push(d)
 		}
 		for _, u := range uids {
@@ -175,8 +176,12 @@ func (c *collector) index(key store.Key, uids []string) bool {
 		}
 	}
 	for _, u := range was {
-		delete(c.dependents[u], key)
-		if len(c.dependents[u]) == 0 {
+		all := c.dependents[u]
+		if i := slices.Index(all, key); i >= 0 {
+			all[i] = all[len(all)-1]
+			all = all[:len(all)-1]
+		}
+		if c.dependents[u] = all; len(all) == 0 {
 			delete(c.dependents, u)
 		}
 	}
@@ -185,10 +190,9 @@ func (c *collector) index(key store.Key, uids []string) bool {
 		c.owners[key] = uids
 	}
 	for _, u := range uids {
-		if c.dependents[u] == nil {
-			c.dependents[u] = map[store.Key]struct{}{}
+		if all := c.dependents[u]; !slices.Contains(all, key) {
+			c.dependents[u] = append(all, key)
 		}
-		c.dependents[u][key] = struct{}{}
 	}
 	return true
 }
