@@ -39,6 +39,7 @@ type call struct {
 	times    *times // nil: none but timeout
 	tries    int    // calls made again
 	tagged   bool   // it asked for a tag
+	fault    bool   // gRPC's status says that the function failed
 	mirrored bool   // a copy, whose answer is dropped
 	counts   *counts
 
@@ -71,7 +72,11 @@ func (g *Gateway) end(c *call) {
 	took := time.Since(c.start)
 	if c.rev != nil {
 		if o := c.rev.seen.Load(); o != nil && !c.mirrored {
-			o.done(c.status, took)
+			status := c.status
+			if c.fault {
+				status = http.StatusInternalServerError
+			}
+			o.done(status, took)
 		}
 	}
 	if c.counts != nil {
@@ -314,6 +319,10 @@ func (c *call) failWith(status int, e *api.Error) {
 		if c.fn != nil {
 			hint = e.HelpFor(c.fn.name)
 		}
+	}
+	if c.isGRPC() {
+		c.failGRPC(e, message)
+		return
 	}
 	if accept := c.r.Header.Get("Accept"); strings.Contains(accept, "text/") && !strings.Contains(accept, "json") {
 		h.Set("Content-Type", "text/plain; charset=utf-8")

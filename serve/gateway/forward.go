@@ -27,6 +27,7 @@ type answer interface {
 var (
 	_ answer = (*frame.Response)(nil)
 	_ answer = (*h1.Response)(nil)
+	_ answer = (*h2answer)(nil)
 )
 
 // prepare makes what every attempt sends.
@@ -69,7 +70,7 @@ func (c *call) drain() {
 	select {
 	case <-c.pumped:
 	default:
-		if k := guarded(c.r); k != nil {
+		if k := guarded(c.r); k != nil && c.r.ProtoMajor == 1 {
 			k.cut()
 		}
 		http.NewResponseController(c.w).SetReadDeadline(time.Unix(1, 0))
@@ -111,7 +112,13 @@ func (c *call) forward(l engine.Lease, left time.Duration) (broken bool, err err
 	ctx := c.r.Context()
 	upgrade := c.upgrade()
 	var a answer
-	if k.http != nil {
+	if k.h2 != nil {
+		r, err := k.h2.do(c, left)
+		if err != nil {
+			return c.unfit(nil, err), err
+		}
+		a = r
+	} else if k.http != nil {
 		c.hrq = h1.Request{
 			Method: c.r.Method, Target: c.path, Host: c.r.Host, Header: c.fields, Length: c.r.ContentLength,
 			First: c.first(), Body: c.streamed(), Trailer: c.trailer(), Upgrade: upgrade, Deadline: left, Informational: c.informational(),
@@ -267,6 +274,9 @@ func (c *call) pass(a answer) error {
 		if hop(name) || name == "Content-Length" {
 			continue
 		}
+		if name == "Grpc-Status" {
+			c.fault = grpcFault(f.Value)
+		}
 		if !listed(declared, name) {
 			name = http.TrailerPrefix + name
 		}
@@ -319,6 +329,8 @@ func (c *call) copyHeader(h http.Header, fields frame.Fields) (known bool, decla
 			known = true
 		case name == "X-Request-Id":
 			continue
+		case name == "Grpc-Status": // an answer of trailers only
+			c.fault = grpcFault(fields[i].Value)
 		}
 		if old := h[name]; old != nil {
 			h[name] = append(old, fields[i].Value)

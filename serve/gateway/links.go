@@ -19,10 +19,11 @@ type links struct {
 	m sync.Map // instance id → *link
 }
 
-// link is how one instance is reached: by http or by framed.
+// link is how one instance is reached: by http, by h2 or by framed.
 type link struct {
 	instance engine.Instance
 	http     *h1.Client
+	h2       *h2
 
 	mu     sync.RWMutex
 	framed *frame.Client
@@ -35,7 +36,11 @@ func (ls *links) of(in engine.Instance) *link {
 		return v.(*link)
 	}
 	l := &link{instance: in}
-	if in.Protocol() != api.ProtocolHearth {
+	switch in.Protocol() {
+	case api.ProtocolHearth:
+	case api.ProtocolH2C:
+		l.h2 = newH2(in)
+	default:
 		l.http = h1.New(in.Dial)
 	}
 	if v, had := ls.m.LoadOrStore(id, l); had {
@@ -62,6 +67,9 @@ func (l *link) close() {
 	l.closed = true
 	if l.http != nil {
 		l.http.Close()
+	}
+	if l.h2 != nil {
+		l.h2.close()
 	}
 	if l.framed != nil {
 		l.framed.Close()
