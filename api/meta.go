@@ -18,6 +18,9 @@ const (
 	LabelFunction = "hearth.run/function"
 	// LabelRevision is the number of the revision within its function.
 	LabelRevision = "hearth.run/revision"
+	// AnnotationReserve says ("true") that nothing leads to a revision: its least
+	// number of instances is not held.
+	AnnotationReserve = "hearth.run/reserve"
 	// AnnotationRebuild forces a new build when its value changes.
 	AnnotationRebuild = "hearth.run/rebuild"
 )

@@ -1,0 +1,95 @@
+package knative
+
+import (
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/store"
+)
+
+// domainMapping compiles a DomainMapping to a native route at its host, with
+// the targets of the Route it refers to.
+func (s *step) domainMapping(o *DomainMapping) {
+	if o == nil {
+		return
+	}
+	c := s.conditions(o.Status.Conditions)
+	defer func() {
+		o.Status.Conditions = c.verdict(ConditionClaimed, ConditionResolved, ConditionIngress, ConditionCertificate)
+		o.Status.ObservedGeneration = o.Metadata.Generation
+		s.self.set("status", o.Status)
+	}()
+	url := s.d.c.URL(s.k.Name)
+	if o.Spec.TLS != nil && o.Spec.TLS.SecretName != "" {
+		url = "https://" + s.k.Name
+		c.yes(ConditionCertificate)
+	} else {
+		c.set(ConditionCertificate, api.True, "TLSNotEnabled", "external-domain-tls is not enabled", "")
+	}
+	o.Status.URL, o.Status.Address = url, &Address{URL: url}
+	_, d := get[api.Route](s, api.Routes, nativeDomain(s.k.Name))
+	if !s.claimed(c) {
+		if d != nil && d.controller() == o.Metadata.UID {
+			s.out.Delete = append(s.out.Delete, d.rec) // the host is another's
+		}
+		return
+	}
+	ref := o.Spec.Ref
+	if k := ref.Kind; k != "Service" && k != "Route" || ref.Namespace != "" && ref.Namespace != s.k.Namespace {
+		c.no(ConditionResolved, "ResolveFailed", "%s %q is no Service or Route of namespace %s", k, ref.Name, s.k.Namespace)
+		return
+	}
+	rt, _ := get[Route](s, Routes, ref.Name)
+	target, _ := get[api.Route](s, api.Routes, nativeRoute(ref.Name))
+	switch {
+	case rt == nil:
+		c.no(ConditionResolved, "ResolveFailed", "services.serving.knative.dev %q not found", ref.Name)
+		return
+	case target == nil:
+		c.unknown(ConditionResolved, "ResolveFailed", "address not set for %s %q", ref.Kind, ref.Name)
+		return
+	}
+	c.yes(ConditionResolved)
+	spec := api.RouteSpec{
+		Host: s.k.Name, Prefix: "/",
+		RequestHeaders: &api.HeaderRules{Set: map[string]string{"Host": ref.Name + "." + s.k.Namespace + "." + localDomain}},
+	}
+	for _, t := range target.Spec.Targets {
+		if t.Tag = ""; t.Weight == nil || *t.Weight > 0 {
+			spec.Targets = append(spec.Targets, t)
+		}
+	}
+	if t := o.Spec.TLS; t != nil && t.SecretName != "" {
+		spec.TLS = &api.RouteTLS{Secret: t.SecretName}
+	}
+	native, d := get[api.Route](s, api.Routes, nativeDomain(s.k.Name))
+	if d == nil {
+		d = create(s.key(api.Routes, nativeDomain(s.k.Name)), api.GroupVersion, "Route")
+	}
+	stale := s.native(d, spec, s.owner(APIVersionDomain, "DomainMapping"))
+	s.put(d)
+	s.ingress(native, stale, false, c)
+}
+
+// claimed sees to it that the host belongs to the mapping's namespace.
+func (s *step) claimed(c *conditions) bool {
+	k := store.Key{Resource: DomainClaims, Name: s.k.Name}
+	r, there := s.v.Get(k)
+	if !there {
+		if !s.set.autoClaim {
+			c.no(ConditionClaimed, "DomainClaimFailed", "no ClusterDomainClaim found for domain %q; make one, or set autocreate-cluster-domain-claims in the ConfigMap config-network", s.k.Name)
+			return false
+		}
+		d := create(k, APIVersionNetwork, "ClusterDomainClaim")
+		delete(d.meta, "namespace")
+		d.set("spec", DomainClaimSpec{Namespace: s.k.Namespace})
+		s.put(d)
+		c.yes(ConditionClaimed)
+		return true
+	}
+	claim := decode[DomainClaim](r)
+	if claim == nil || claim.Spec.Namespace != s.k.Namespace {
+		c.no(ConditionClaimed, "DomainAlreadyClaimed", "The domain name is already in use by another DomainMapping")
+		return false
+	}
+	c.yes(ConditionClaimed)
+	return true
+}

@@ -1,0 +1,181 @@
+package knative
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/hearth-run/hearth/api"
+)
+
+// localDomain ends the names inside a cluster.
+const localDomain = "svc.cluster.local"
+
+// Names of native routes have a dot, so that none written by hand has them.
+func nativeRoute(name string) string  { return name + ".knative" }
+func nativeShort(name string) string  { return name + ".knative-short" }
+func nativeDomain(name string) string { return name + ".knative-domain" }
+
+// route compiles a Route to a native one at its hosts, with placeholders for
+// their names, and projects what became of it. Until every target can be
+// served, the native route stays as it is.
+func (s *step) route(o *Route) {
+	if o == nil {
+		return
+	}
+	c := s.conditions(o.Status.Conditions)
+	defer func() {
+		o.Status.Conditions = c.verdict(ConditionAssigned, ConditionIngress, ConditionCertificate)
+		o.Status.ObservedGeneration = o.Metadata.Generation
+		s.self.set("status", o.Status)
+	}()
+	local := o.Metadata.Labels[LabelVisibility] == VisibilityLocal
+	host := s.k.Name + "." + s.k.Namespace + "." + or(s.set.domain, s.d.c.Domain)
+	inside := s.k.Name + "." + s.k.Namespace + "." + localDomain
+	url := func(tag string) string {
+		if local {
+			return "http://" + tag + inside
+		}
+		return s.d.c.URL(tag + host)
+	}
+	o.Status.URL, o.Status.Address = url(""), &Address{URL: "http://" + inside}
+	c.set(ConditionCertificate, api.True, "TLSNotEnabled", "external-domain-tls is not enabled", "")
+
+	native, d := get[api.Route](s, api.Routes, nativeRoute(s.k.Name))
+	effect := native != nil && native.Status.ObservedGeneration == native.Metadata.Generation && native.Status.Conditions.Ready()
+	shares, rollouts, bad := s.traffic(o, d, effect)
+	if bad != nil {
+		c.set(ConditionAssigned, bad.status, bad.reason, bad.message, "")
+		if native == nil {
+			c.unknown(ConditionIngress, "", "")
+		}
+		return
+	}
+	c.yes(ConditionAssigned)
+	o.Status.Traffic = nil
+	for _, p := range shares {
+		t := Target{RevisionName: p.revision, Tag: p.tag, LatestRevision: ptr(p.latest), Percent: ptr(int64(p.percent))}
+		if p.tag != "" {
+			t.URL = url(p.tag + "-")
+		}
+		o.Status.Traffic = append(o.Status.Traffic, t)
+	}
+
+	hosts := []string{inside, strings.TrimSuffix(inside, ".cluster.local")}
+	if !local {
+		hosts = append([]string{host}, hosts...)
+	}
+	spec := api.RouteSpec{Hosts: hosts, Prefix: "/", Targets: targets(shares)}
+	if strings.EqualFold(o.Metadata.Annotations[AnnotationHTTPProtocol], "redirected") || s.set.redirect {
+		spec.TLS = &api.RouteTLS{Redirect: true}
+	}
+	if d == nil {
+		d = create(s.key(api.Routes, nativeRoute(s.k.Name)), api.GroupVersion, "Route")
+	}
+	stale := s.native(d, spec, s.owner(APIVersion, "Route"))
+	moving := false
+	for _, r := range rollouts {
+		moving = moving || r.moving()
+	}
+	if state, err := json.Marshal(rollouts); err == nil && len(rollouts) > 0 {
+		d.annotate(annotationRollout, string(state))
+	}
+	s.put(d)
+	s.short(o, spec, local)
+	if !s.placeholders(o, shares, c) {
+		return
+	}
+	s.ingress(native, stale, moving, c)
+}
+
+// native writes the spec of a native route and reports whether that makes its
+// status an old one.
+func (s *step) native(d *draft, spec api.RouteSpec, owner []api.OwnerReference) bool {
+	d.setMeta("ownerReferences", owner)
+	return d.stales("spec", spec)
+}
+
+// ingress projects whether the gateway has taken a native route.
+func (s *step) ingress(native *api.Route, stale, moving bool, c *conditions) {
+	if native == nil || stale || native.Status.ObservedGeneration != native.Metadata.Generation {
+		if was, ok := c.old.Get(ConditionIngress); ok && moving && was.Reason == "RolloutInProgress" {
+			return // each step of a rollout is a new spec
+		}
+		c.unknown(ConditionIngress, "IngressNotConfigured", "Ingress has not yet been reconciled.")
+		return
+	}
+	ready, _ := native.Status.Conditions.Get(api.ConditionReady)
+	switch {
+	case ready.Status == api.False:
+		c.no(ConditionIngress, or(ready.Reason, "NotReady"), "%s", ready.Message)
+	case ready.Status != api.True:
+		c.unknown(ConditionIngress, "Uninitialized", "Waiting for load balancer to be ready")
+	case moving:
+		c.unknown(ConditionIngress, "RolloutInProgress", "A gradual rollout of the latest revision(s) is in progress.")
+	default:
+		c.yes(ConditionIngress)
+	}
+}
+
+func targets(shares []share) (out []api.RouteTarget) {
+	for _, p := range shares {
+		out = append(out, api.RouteTarget{Revision: p.revision, Weight: ptr(p.percent), Tag: p.tag})
+	}
+	return out
+}
+
+// short gives a Route of the default namespace the host NAME.DOMAIN, as
+// functions have, unless a function has it. Nothing depends on it.
+func (s *step) short(o *Route, spec api.RouteSpec, local bool) {
+	_, d := get[api.Route](s, api.Routes, nativeShort(s.k.Name))
+	fn, _ := get[api.Function](s, api.Functions, s.k.Name)
+	if s.k.Namespace != api.DefaultNamespace || local || fn != nil {
+		if d != nil && d.controller() == o.Metadata.UID {
+			s.out.Delete = append(s.out.Delete, d.rec)
+		}
+		return
+	}
+	spec.Hosts = []string{s.k.Name + "." + or(s.set.domain, s.d.c.Domain)}
+	if d == nil {
+		d = create(s.key(api.Routes, nativeShort(s.k.Name)), api.GroupVersion, "Route")
+	}
+	s.native(d, spec, s.owner(APIVersion, "Route"))
+	s.put(d)
+}
+
+// placeholders makes the core Services a Route's names resolve by, and removes
+// those of tags that are gone. It reports whether all of them are the Route's.
+func (s *step) placeholders(o *Route, shares []share, c *conditions) bool {
+	names := []string{s.k.Name}
+	for _, p := range shares {
+		if p.tag != "" {
+			names = append(names, p.tag+"-"+s.k.Name)
+		}
+	}
+	wanted := map[string]bool{}
+	for _, name := range names {
+		wanted[name] = true
+		_, d := get[CoreService](s, CoreServices, name)
+		switch {
+		case d == nil:
+			d = create(s.key(CoreServices, name), "v1", "Service")
+			s.event("Normal", "Created", "Created placeholder service %q", name)
+		case d.controller() != o.Metadata.UID:
+			c.no(ConditionIngress, "NotOwned", "There is an existing placeholder Service %q that we do not own.", name)
+			return false
+		}
+		d.setMeta("labels", with(without(o.Metadata.Labels, LabelVisibility), LabelRoute, s.k.Name))
+		d.setMeta("annotations", without(o.Metadata.Annotations, AnnotationLastApplied))
+		d.setMeta("ownerReferences", s.owner(APIVersion, "Route"))
+		d.set("spec", CoreServiceSpec{
+			Type: "ExternalName", ExternalName: "gateway." + or(s.set.domain, s.d.c.Domain), SessionAffinity: "None",
+			Ports: []CorePort{{Name: "http2", Protocol: "TCP", Port: 80, TargetPort: "80"}},
+		})
+		s.put(d)
+	}
+	for _, r := range s.v.Owned(o.Metadata.UID) {
+		if r.Key.Resource == CoreServices && !wanted[r.Key.Name] {
+			s.out.Delete = append(s.out.Delete, r)
+		}
+	}
+	return true
+}

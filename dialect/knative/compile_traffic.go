@@ -1,0 +1,135 @@
+package knative
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/hearth-run/hearth/api"
+)
+
+// share is a part of a Route's traffic: one revision's.
+type share struct {
+	revision, tag string
+	percent       int
+	latest        bool
+}
+
+// badTarget is why a target cannot be served.
+type badTarget struct{ status, reason, message string }
+
+// annotationRollout keeps the state of rollouts on a native route.
+const annotationRollout = "hearth.run/rollout"
+
+// traffic resolves a Route's targets to revisions that are ready. prior is the
+// native route as it is, nil for none, and inEffect whether the gateway has it.
+func (s *step) traffic(o *Route, prior *draft, inEffect bool) ([]share, []rollout, *badTarget) {
+	var was []rollout
+	if prior != nil {
+		_ = json.Unmarshal([]byte(prior.m.Annotations[annotationRollout]), &was) // none then
+	}
+	d := s.set.rollout
+	if v, err := time.ParseDuration(o.Metadata.Annotations[AnnotationRolloutDuration]); err == nil && v >= 0 {
+		d = v
+	}
+	var shares []share
+	var rollouts []rollout
+	for _, t := range o.Spec.Traffic {
+		percent := 0
+		if t.Percent != nil {
+			percent = int(*t.Percent)
+		}
+		if t.RevisionName != "" {
+			if bad := s.pinned(o, t.RevisionName); bad != nil {
+				return nil, nil, bad
+			}
+			shares = append(shares, share{t.RevisionName, t.Tag, percent, false})
+			continue
+		}
+		latest, bad := s.latest(t.ConfigurationName)
+		if bad != nil {
+			return nil, nil, bad
+		}
+		w := wish{configuration: t.ConfigurationName, tag: t.Tag, latest: latest, percent: percent}
+		r, wait := advance(find(was, w), w, d, inEffect, s.answers, s.now)
+		if wait > 0 {
+			s.again(wait)
+		}
+		for i, p := range r.Shares {
+			tag := t.Tag
+			if i < len(r.Shares)-1 {
+				tag = "" // the tag's own address leads to the latest
+			}
+			shares = append(shares, share{p.Revision, tag, p.Percent, true})
+		}
+		rollouts = append(rollouts, r)
+	}
+	return merge(shares), rollouts, nil
+}
+
+func find(list []rollout, w wish) *rollout {
+	for i := range list {
+		if list[i].Configuration == w.configuration && list[i].Tag == w.tag {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+// answers reports whether a revision can answer calls.
+func (s *step) answers(revision string) bool {
+	r, _ := get[Revision](s, Revisions, revision)
+	return r != nil && r.Metadata.DeletionTimestamp == nil
+}
+
+// merge joins shares of the same revision, tag and kind.
+func merge(in []share) (out []share) {
+next:
+	for _, a := range in {
+		for i, b := range out {
+			if a.revision == b.revision && a.tag == b.tag && a.latest == b.latest {
+				out[i].percent += a.percent
+				continue next
+			}
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// pinned checks a revision that a target names.
+func (s *step) pinned(o *Route, name string) *badTarget {
+	rev, _ := get[Revision](s, Revisions, name)
+	if rev == nil {
+		return &badTarget{api.False, "RevisionMissing", fmt.Sprintf("Revision %q referenced in traffic not found.", name)}
+	}
+	if owner := o.Metadata.Labels[LabelService]; owner != "" && rev.Metadata.Labels[LabelService] != owner {
+		return &badTarget{api.False, "RevisionNotOwned", fmt.Sprintf("Revision %q referenced in traffic does not belong to Service %q.", name, owner)}
+	}
+	ready, _ := rev.Status.Conditions.Get(api.ConditionReady)
+	switch ready.Status {
+	case api.True:
+		return nil
+	case api.False:
+		return &badTarget{api.False, "RevisionMissing", fmt.Sprintf("Revision %q failed to become ready.", name)}
+	}
+	return &badTarget{api.Unknown, "RevisionMissing", fmt.Sprintf("Revision %q is not yet ready.", name)}
+}
+
+// latest finds the latest ready revision of a Configuration.
+func (s *step) latest(configuration string) (string, *badTarget) {
+	cfg, _ := get[Configuration](s, Configurations, configuration)
+	if cfg == nil {
+		return "", &badTarget{api.False, "ConfigurationMissing", fmt.Sprintf("Configuration %q referenced in traffic not found.", configuration)}
+	}
+	name := cfg.Status.LatestReadyRevisionName
+	if name != "" {
+		if rev, _ := get[Revision](s, Revisions, name); rev != nil {
+			return name, nil
+		}
+	}
+	if ready, _ := cfg.Status.Conditions.Get(api.ConditionReady); ready.Status == api.False {
+		return "", &badTarget{api.False, "RevisionMissing", fmt.Sprintf("Configuration %q does not have any ready Revision.", configuration)}
+	}
+	return "", &badTarget{api.Unknown, "RevisionMissing", fmt.Sprintf("Configuration %q is waiting for a Revision to become ready.", configuration)}
+}
