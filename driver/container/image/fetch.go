@@ -320,9 +320,10 @@ func (s *Store) fetchLayers(ctx context.Context, x *session, p *plan) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for i, l := range p.layers {
-		flights[i] = s.join(ctx, l, x, p.blobs[i])
+		shared, mine := s.join(ctx, l, x, p.blobs[i])
+		flights[i] = shared
 		go func() {
-			a, err := s.wait(ctx, flights[i], l, x, p.blobs[i])
+			a, err := s.wait(ctx, shared, mine, l, x, p.blobs[i])
 			done <- result{i, a, err}
 		}()
 	}

@@ -32,19 +32,20 @@ type flight struct {
 	err     error
 }
 
-// join begins or shares the work on a layer; wait must follow. The blob is part
+// join begins or shares the work on a layer; wait must follow. mine says that
+// it was begun here. The blob is part
 // of the key: two images may claim the same content for different blobs, and
 // what one of them says must not fail the other.
-func (s *Store) join(ctx context.Context, l kept, x *session, blob v1.Descriptor) *flight {
+func (s *Store) join(ctx context.Context, l kept, x *session, blob v1.Descriptor) (f *flight, mine bool) {
 	key := l.DiffID + " " + blob.Digest.String()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f, ok := s.work[key]; ok {
 		f.waiters++
-		return f
+		return f, false
 	}
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	f := &flight{key: key, cancel: cancel, waiters: 1, done: make(chan struct{}), present: s.has(l.DiffID)}
+	f = &flight{key: key, cancel: cancel, waiters: 1, done: make(chan struct{}), present: s.has(l.DiffID)}
 	s.work[key] = f
 	go func() {
 		f.about, f.err = s.layer(work, f, l, x, blob)
@@ -54,24 +55,22 @@ func (s *Store) join(ctx context.Context, l kept, x *session, blob v1.Descriptor
 		cancel()
 		close(f.done)
 	}()
-	return f
+	return f, true
 }
 
 // wait waits for f and leaves it. Work that failed for another's sake (its
 // credential, or that nobody waited any more) is tried again.
-func (s *Store) wait(ctx context.Context, f *flight, l kept, x *session, blob v1.Descriptor) (about, error) {
-	for refused := false; ; {
+func (s *Store) wait(ctx context.Context, f *flight, mine bool, l kept, x *session, blob v1.Descriptor) (about, error) {
+	for {
 		select {
 		case <-f.done:
 			if ctx.Err() != nil || f.err == nil {
 				return f.about, f.err
 			}
-			if api.IsCode(f.err, api.CodeForbidden) && !refused {
-				refused = true
-			} else if !errors.Is(f.err, context.Canceled) {
+			if mine || !api.IsCode(f.err, api.CodeForbidden) && !errors.Is(f.err, context.Canceled) {
 				return about{}, f.err
 			}
-			f = s.join(ctx, l, x, blob)
+			f, mine = s.join(ctx, l, x, blob)
 		case <-ctx.Done():
 			s.mu.Lock()
 			f.waiters--

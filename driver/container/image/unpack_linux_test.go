@@ -64,7 +64,7 @@ func TestAttributes(t *testing.T) {
 			check("d/h", unix.S_IFREG|0o4755, 1234, 70_000)
 			check("s", unix.S_IFLNK|0o777, 5, 6)
 			check("p", unix.S_IFIFO|0o640, 1, 2)
-			check("locked", unix.S_IFDIR|0, 0, 0)
+			check("locked", unix.S_IFDIR, 0, 0)
 			f, h := filepath.Join(root, "d/f"), filepath.Join(root, "d/h")
 			a, _ := os.Stat(f)
 			b, _ := os.Stat(h)
