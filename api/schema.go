@@ -207,6 +207,10 @@ func (f field) schema() map[string]any {
 	if d := f.doc(); d != "" {
 		s["description"] = d
 	}
+	if f.tag.Get("list") == "atomic" {
+		s["x-kubernetes-list-type"] = "atomic"
+		delete(s, "x-kubernetes-list-map-keys")
+	}
 	if f.name == "finalizers" {
 		s["x-kubernetes-list-type"] = "set"
 	}

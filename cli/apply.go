@@ -14,6 +14,7 @@ import (
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/client"
 	"github.com/hearth-run/hearth/manifest"
+	"github.com/hearth-run/hearth/node"
 )
 
 // labelSet marks what one hearth apply --prune made, so that the next one knows
@@ -142,7 +143,7 @@ func (a *app) runApply(ctx context.Context, f applyFlags) error {
 
 // load reads manifests and puts them in the order they depend on each other.
 func (a *app) load(files []string) ([]manifest.Document, error) {
-	docs, err := manifest.Load(files, a.In)
+	docs, err := manifest.Set(node.Kinds()).Load(files, a.In)
 	if err != nil {
 		return nil, err
 	}
@@ -319,8 +320,8 @@ func (a *app) prune(ctx context.Context, c *client.Client, docs []manifest.Docum
 	}
 	slices.Sort(spaces)
 	for _, ns := range slices.Compact(spaces) {
-		for _, k := range api.Kinds() {
-			if !k.Namespaced || k.Kind == "Event" || k.Kind == "Revision" {
+		for _, k := range node.Kinds() {
+			if !k.Namespaced || k.Kind == "Event" || k.Kind == "Revision" || k.Kind == "Configuration" {
 				continue
 			}
 			l, err := c.In(ns).List(ctx, k, client.ListOptions{Labels: labelSet + "=" + f.set})
@@ -328,7 +329,7 @@ func (a *app) prune(ctx context.Context, c *client.Client, docs []manifest.Docum
 				return gone, err
 			}
 			for _, o := range l.Items {
-				if keep[id{k.Resource(), ns, o.Meta.Name}] {
+				if len(o.Meta.OwnerReferences) > 0 || keep[id{k.Resource(), ns, o.Meta.Name}] {
 					continue
 				}
 				err := c.In(ns).Delete(ctx, k, o.Meta.Name, client.WriteOptions{DryRun: f.dry})

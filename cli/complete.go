@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/node"
 )
 
 // completionTime bounds how long the shell waits for names.
@@ -80,13 +81,13 @@ func (a *app) completeFunctions(cmd *cobra.Command, args []string, _ string) ([]
 // completeKinds completes KIND [NAME] and KIND/NAME.
 func (a *app) completeKinds(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
-		if k, ok := api.FindKind(args[0]); ok {
+		if k, ok := api.FindIn(node.Kinds(), args[0]); ok {
 			return a.completeNames(cmd, k), cobra.ShellCompDirectiveNoFileComp
 		}
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	if k, _, ok := strings.Cut(word, "/"); ok {
-		kd, ok := api.FindKind(k)
+		kd, ok := api.FindIn(node.Kinds(), k)
 		if !ok {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -97,7 +98,7 @@ func (a *app) completeKinds(cmd *cobra.Command, args []string, word string) ([]s
 		return out, cobra.ShellCompDirectiveNoFileComp
 	}
 	var out []string
-	for _, k := range api.Kinds() {
+	for _, k := range node.Kinds() {
 		out = append(out, k.Plural)
 	}
 	return out, cobra.ShellCompDirectiveNoFileComp

@@ -10,6 +10,7 @@ import (
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/client"
 	"github.com/hearth-run/hearth/manifest"
+	"github.com/hearth-run/hearth/node"
 )
 
 func (a *app) deleteCommand() *cobra.Command {
@@ -48,7 +49,7 @@ func (a *app) runDelete(ctx context.Context, args, files []string, labels string
 	}
 	var list []doomed
 	if len(files) > 0 {
-		docs, err := manifest.Load(files, a.In)
+		docs, err := manifest.Set(node.Kinds()).Load(files, a.In)
 		if err != nil {
 			return err
 		}

@@ -207,23 +207,36 @@ func (a *app) row(o client.Object, all bool, now time.Time) (row []string) {
 }
 
 // cell reads the value at a column's path as text. A step may select a
-// condition: conditions[Ready].
+// condition, or a key with dots: conditions[Ready], labels[example.com/a].
 func cell(v any, path string) string {
-	for step := range strings.SplitSeq(path, ".") {
-		name, selector, selects := strings.Cut(strings.TrimSuffix(step, "]"), "[")
+	for path != "" {
+		end := strings.IndexAny(path, ".[")
+		if end < 0 {
+			end = len(path)
+		}
+		name, selector := path[:end], ""
+		if path = path[end:]; strings.HasPrefix(path, "[") {
+			selector, path, _ = strings.Cut(path[1:], "]")
+		}
+		path = strings.TrimPrefix(path, ".")
 		m, ok := v.(map[string]any)
 		if !ok {
 			return ""
 		}
 		v = m[name]
-		if !selects {
+		if selector == "" {
 			continue
 		}
-		list, _ := v.([]any)
+		of := v
 		v = nil
-		for _, item := range list {
-			if c, ok := item.(map[string]any); ok && c["type"] == selector {
-				v = c
+		switch t := of.(type) {
+		case map[string]any:
+			v = t[selector]
+		case []any:
+			for _, item := range t {
+				if c, ok := item.(map[string]any); ok && c["type"] == selector {
+					v = c
+				}
 			}
 		}
 	}

@@ -8,15 +8,19 @@ import (
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/client"
+	"github.com/hearth-run/hearth/node"
 )
 
 // kind finds the kind a user wrote.
 func kind(word string) (api.Kind, error) {
-	if k, ok := api.FindKind(word); ok {
+	if k, ok := api.FindIn(node.Kinds(), word); ok {
 		return k, nil
 	}
 	var names, plurals []string
-	for _, k := range api.Kinds() {
+	for _, k := range node.Kinds() {
+		if k.Group != "" && k.Group != api.Group {
+			names = append(names, k.Short...)
+		}
 		names = append(names, k.Singular, k.Plural)
 		plurals = append(plurals, k.Plural)
 	}
@@ -92,10 +96,16 @@ func (a *app) find(ctx context.Context, c *client.Client, t target, word string)
 
 // namedKinds are the kinds whose name alone is enough where it is unique.
 func namedKinds() (out []api.Kind) {
-	for _, k := range api.Kinds() {
-		if k.Kind != "Event" && k.Kind != "Revision" && k.Kind != "Namespace" {
-			out = append(out, k)
+	for _, k := range node.Kinds() {
+		switch k.Kind {
+		case "Event", "Revision", "Namespace", "ServiceAccount", "Configuration", "ClusterDomainClaim":
+			continue
+		case "Service", "Route":
+			if k.Group == "" || k.Kind == "Route" && k.Group != api.Group {
+				continue // made for others, and named like them
+			}
 		}
+		out = append(out, k)
 	}
 	return out
 }
@@ -103,7 +113,7 @@ func namedKinds() (out []api.Kind) {
 // get is client.Get whose error for a missing object says which one may have
 // been meant.
 func (a *app) get(ctx context.Context, c *client.Client, t target, k api.Kind, name string) (client.Object, error) {
-	if k.Kind == "Revision" {
+	if k.Resource() == api.Revisions {
 		name = objectName(name)
 	}
 	o, err := c.Get(ctx, k, name)
@@ -125,7 +135,7 @@ func (a *app) notFound(ctx context.Context, c *client.Client, t target, k api.Ki
 	e := api.Errorf(api.CodeNotFound, "%s%s%s", what, in, t.where()).WithHint("hearth get %s lists what there is", k.Plural)
 	names := a.names(ctx, c, k)
 	if n := api.Nearest(name, names); n != "" {
-		if k.Kind == "Revision" {
+		if k.Resource() == api.Revisions {
 			n = revisionText(n)
 		}
 		return e.WithHint("did you mean %s?", n)

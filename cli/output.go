@@ -13,6 +13,7 @@ import (
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/client"
+	"github.com/hearth-run/hearth/node"
 )
 
 // checkOutput refuses outputs there are not.
@@ -207,4 +208,9 @@ func (a *app) showObjects(objs []client.Object, single bool) error {
 }
 
 // ref is how people write an object: function/hello.
-func ref(o client.Object) string { return o.Kind.Singular + "/" + o.Meta.Name }
+func ref(o client.Object) string {
+	if k, ok := api.FindIn(node.Kinds(), o.Kind.Singular); ok && k.Resource() != o.Kind.Resource() {
+		return o.Kind.Resource() + "/" + o.Meta.Name // another kind has the name
+	}
+	return o.Kind.Singular + "/" + o.Meta.Name
+}

@@ -20,8 +20,29 @@ func check(k api.Kind, data []byte) []api.FieldError {
 		return []api.FieldError{{Message: err.Error()}}
 	}
 	errs = api.CheckMeta(k, h.Metadata)
+	if k.Admit != nil && len(errs) == 0 {
+		return admit(k, data)
+	}
 	if k.Validate != nil {
 		errs = append(errs, k.Validate(obj)...)
 	}
 	return errs
+}
+
+// admit asks the kind's own API. What becomes of the object there is not of
+// interest: the server does it again.
+func admit(k api.Kind, data []byte) []api.FieldError {
+	a := &api.Admission{}
+	if err := json.Unmarshal(data, &a.Object); err != nil {
+		return []api.FieldError{{Message: err.Error()}}
+	}
+	err := k.Admit(a)
+	if err == nil {
+		return nil
+	}
+	e := api.AsError(err)
+	if len(e.Fields) == 0 {
+		return []api.FieldError{{Message: e.Message, Hint: e.Hint}}
+	}
+	return e.Fields
 }

@@ -54,7 +54,7 @@ type head struct {
 }
 
 // documents makes the documents of one tree: one, or the items of a list.
-func documents(file string, n *yaml.Node) ([]Document, []Problem) {
+func (s Set) documents(file string, n *yaml.Node) ([]Document, []Problem) {
 	if n.Kind != yaml.MappingNode {
 		return nil, []Problem{{File: file, Line: n.Line, Column: n.Column, Message: "is not a resource: it needs apiVersion, kind and metadata"}}
 	}
@@ -74,7 +74,7 @@ func documents(file string, n *yaml.Node) ([]Document, []Problem) {
 			c := d
 			c.JSON, c.base = item, fmt.Sprintf("items[%d]", i)
 			c.Line = d.positions[c.base].Line
-			ps := c.identify()
+			ps := c.identify(s)
 			problems = append(problems, ps...)
 			if len(ps) == 0 {
 				out = append(out, c)
@@ -82,21 +82,21 @@ func documents(file string, n *yaml.Node) ([]Document, []Problem) {
 		}
 		return out, problems
 	}
-	if ps := d.identify(); len(ps) > 0 {
+	if ps := d.identify(s); len(ps) > 0 {
 		return nil, ps
 	}
 	return []Document{d}, nil
 }
 
 // identify finds the kind and the name, then checks the fields.
-func (d *Document) identify() []Problem {
+func (d *Document) identify(s Set) []Problem {
 	var h head
 	if err := json.Unmarshal(d.JSON, &h); err != nil {
 		return []Problem{d.shape(d.JSON)}
 	}
 	var ok bool
-	if d.Kind, ok = api.KindOf(h.APIVersion, h.Kind); !ok {
-		return []Problem{d.unknownKind(h)}
+	if d.Kind, ok = api.KindIn(s, h.APIVersion, h.Kind); !ok {
+		return []Problem{d.unknownKind(s, h)}
 	}
 	d.Name, d.Namespace = h.Metadata.Name, h.Metadata.Namespace
 	var out []Problem
@@ -143,7 +143,7 @@ func (d Document) shape(data []byte) Problem {
 	return Problem{File: d.File, Line: p.Line, Column: p.Column, Path: path, Message: "must be " + want, Hint: hint}
 }
 
-func (d Document) unknownKind(h head) Problem {
+func (d Document) unknownKind(s Set, h head) Problem {
 	at := d.Position("kind")
 	p := Problem{File: d.File, Line: at.Line, Column: at.Column, Path: "kind"}
 	if h.Kind == "" {
@@ -151,7 +151,7 @@ func (d Document) unknownKind(h head) Problem {
 		return p
 	}
 	var names []string
-	for _, k := range api.Kinds() {
+	for _, k := range s {
 		names = append(names, k.Kind)
 		if k.Kind == h.Kind {
 			at = d.Position("apiVersion")

@@ -17,14 +17,14 @@ import (
 // in messages. The error names every mistake of the text; the documents without
 // one are returned beside it.
 func Read(file string, text []byte) ([]Document, error) {
-	docs, problems := read(file, text)
+	docs, problems := Set(api.Kinds()).read(file, text)
 	return docs, Fail(problems)
 }
 
-func read(file string, text []byte) (docs []Document, problems []Problem) {
+func (s Set) read(file string, text []byte) (docs []Document, problems []Problem) {
 	nodes, m := parse(text)
 	for _, n := range nodes {
-		ds, ps := documents(file, n)
+		ds, ps := s.documents(file, n)
 		docs, problems = append(docs, ds...), append(problems, ps...)
 	}
 	if m != nil {
@@ -33,11 +33,19 @@ func read(file string, text []byte) (docs []Document, problems []Problem) {
 	return docs, problems
 }
 
+// Set are the kinds of the documents that are read, native ones first.
+type Set []api.Kind
+
+// Load is Set.Load for the native kinds.
+func Load(paths []string, stdin io.Reader) ([]Document, error) {
+	return Set(api.Kinds()).Load(paths, stdin)
+}
+
 // Load reads manifests from files, folders (all .yaml, .yml and .json below
 // them in order of their paths; hidden ones and JSON that is no resource, such
 // as package.json, are left out) and, for "-", from stdin. The error names every mistake in all of them, and an object that is
 // given twice.
-func Load(paths []string, stdin io.Reader) ([]Document, error) {
+func (s Set) Load(paths []string, stdin io.Reader) ([]Document, error) {
 	var docs []Document
 	var problems []Problem
 	for _, p := range paths {
@@ -53,7 +61,7 @@ func Load(paths []string, stdin io.Reader) ([]Document, error) {
 			if f != p && filepath.Ext(f) == ".json" && !resource(text) {
 				continue
 			}
-			ds, ps := read(name, text)
+			ds, ps := s.read(name, text)
 			docs, problems = append(docs, ds...), append(problems, ps...)
 		}
 	}

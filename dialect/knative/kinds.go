@@ -3,8 +3,36 @@ package knative
 import "github.com/hearth-run/hearth/api"
 
 // Kinds returns the kinds of Knative Serving, and those of Kubernetes that its
-// clients ask for. The slice is the caller's.
-func Kinds() []api.Kind {
+// clients ask for, with the default settings. The slice is the caller's.
+func Kinds() []api.Kind { return KindsWith(DefaultSettings()) }
+
+// KindsWith is Kinds with the settings of an administrator.
+func KindsWith(s Settings) []api.Kind {
+	kinds := describe()
+	for i, k := range kinds {
+		switch k.Resource() {
+		case Services:
+			kinds[i].Admit = admitter[Service]{s, serviceDefaults, checkService}.admit
+		case Configurations:
+			kinds[i].Admit = admitter[Configuration]{s, configurationDefaults, checkConfiguration}.admit
+		case Revisions:
+			kinds[i].Admit = admitter[Revision]{s, revisionDefaults, checkRevision}.admit
+		case Routes:
+			kinds[i].Admit = admitter[Route]{s, routeDefaults, checkRoute}.admit
+		case DomainMappings:
+			kinds[i].Admit = admitter[DomainMapping]{s, domainDefaults, checkDomain}.admit
+		case DomainClaims:
+			kinds[i].Admit = admitter[DomainClaim]{s, func(Settings, *api.Admission) {}, checkClaim}.admit
+		default:
+			continue
+		}
+		kinds[i].Refuse = refuser(k)
+	}
+	return kinds
+}
+
+// describe lists the kinds without their rules.
+func describe() []api.Kind {
 	ready := api.Column{Name: "Ready", Path: "status.conditions[Ready].status"}
 	reason := api.Column{Name: "Reason", Path: "status.conditions[Ready].reason"}
 	url := api.Column{Name: "URL", Path: "status.url"}
@@ -44,13 +72,13 @@ func Kinds() []api.Kind {
 		},
 		{
 			Group: GroupServing, Version: "v1beta1", Kind: "DomainMapping", Plural: "domainmappings", Singular: "domainmapping", Short: []string{"dm"},
-			Categories: all, Namespaced: true, Status: true, Doc: "DomainMapping makes a Service or Route answer under the host that is its name.",
+			Categories: all, Namespaced: true, Status: true, Dotted: true, Doc: "DomainMapping makes a Service or Route answer under the host that is its name.",
 			Columns: []api.Column{url, ready, reason},
 			New:     func() any { return new(DomainMapping) },
 		},
 		{
 			Group: GroupNetworking, Version: "v1alpha1", Kind: "ClusterDomainClaim", Plural: "clusterdomainclaims", Singular: "clusterdomainclaim", Short: []string{"cdc"},
-			Categories: []string{"knative-internal", "networking"}, Doc: "ClusterDomainClaim reserves the host that is its name for one namespace.",
+			Categories: []string{"knative-internal", "networking"}, Dotted: true, Doc: "ClusterDomainClaim reserves the host that is its name for one namespace.",
 			Columns: []api.Column{{Name: "Namespace", Path: "spec.namespace"}},
 			New:     func() any { return new(DomainClaim) },
 		},

@@ -118,13 +118,13 @@ type RevisionSpec struct {
 // PodSpec is the part of Kubernetes' pod that a revision may have. What stands
 // after InitContainers is refused unless its Feature is on.
 type PodSpec struct {
-	Containers                   []api.Container `json:"containers,omitempty" doc:"The programs; exactly one of them has a port."`
+	Containers                   []api.Container `json:"containers,omitempty" list:"atomic" doc:"The programs; exactly one of them has a port."`
 	Volumes                      []api.Volume    `json:"volumes,omitempty"`
 	ServiceAccountName           string          `json:"serviceAccountName,omitempty"`
 	ImagePullSecrets             []api.LocalRef  `json:"imagePullSecrets,omitempty"`
 	EnableServiceLinks           *bool           `json:"enableServiceLinks,omitempty"`
 	AutomountServiceAccountToken *bool           `json:"automountServiceAccountToken,omitempty" doc:"Only false is possible."`
-	InitContainers               []api.Container `json:"initContainers,omitempty" doc:"Programs that run to their end, one after the other, before the containers start."`
+	InitContainers               []api.Container `json:"initContainers,omitempty" list:"atomic" doc:"Programs that run to their end, one after the other, before the containers start."`
 
 	Affinity                  any                 `json:"affinity,omitempty"`
 	TopologySpreadConstraints any                 `json:"topologySpreadConstraints,omitempty"`
