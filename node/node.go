@@ -196,6 +196,7 @@ func (n *Node) run(ctx context.Context, a *server.Authority, front, back net.Lis
 		func(ctx context.Context) error { n.binder.Run(ctx); return nil },
 		func(ctx context.Context) error { n.loops.Run(ctx); return nil },
 		func(ctx context.Context) error { n.keep(ctx); return nil },
+		func(ctx context.Context) error { tidy(ctx); return nil },
 	} {
 		n.running.Go(func() { n.end(f(loops)) })
 	}
