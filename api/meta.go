@@ -117,6 +117,12 @@ const (
 	ConditionIsolated = "Isolated"
 	// ConditionAdmitted is False on a route that another route shadows.
 	ConditionAdmitted = "Admitted"
+	// ConditionRolledOut says whether a function's newest revision gets all of
+	// its share.
+	ConditionRolledOut = "RolledOut"
+	// ConditionTrafficAssigned says whether the revisions a function's traffic
+	// names are there.
+	ConditionTrafficAssigned = "TrafficAssigned"
 )
 
 // Condition is one aspect of an object's state.

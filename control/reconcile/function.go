@@ -82,7 +82,8 @@ func retryWait(fails int) time.Duration {
 func settled(f *api.Function, was working, full string) bool {
 	s := f.Status
 	updated, _ := s.Conditions.Get(api.ConditionUpdated)
-	if s.ObservedGeneration != f.Metadata.Generation || updated.Status != api.True || s.Build == nil ||
+	proven := updated.Status == api.True || updated.Reason == api.RolloutRolledBack // it serves, or was found not to
+	if s.ObservedGeneration != f.Metadata.Generation || !proven || s.Build == nil ||
 		s.Build.Rebuild != f.Metadata.Annotations[api.AnnotationRebuild] || was.tried != "" && was.tried != full {
 		return false
 	}
@@ -205,8 +206,18 @@ func (a *attempt) url(f *api.Function) string {
 func (a *attempt) serve(ctx context.Context, rev *api.Revision) error {
 	name := rev.Metadata.Name
 	moved := false
-	err := a.write(ctx, func(f *api.Function) {
+	there, err := a.r.there(ctx, a.k, a.f)
+	if err != nil {
+		return err
+	}
+	var before, after *api.RolloutStatus
+	err = a.write(ctx, func(f *api.Function) {
 		s := &f.Status
+		now := time.Now()
+		f.Metadata.Namespace, f.Metadata.Name = a.k.Namespace, a.k.Name
+		if before = s.Rollout; f.Spec.Rollout != nil && before == nil { // what served so far is what it starts from
+			a.r.assign(f, there, seen{since: now}, now)
+		}
 		moved = s.LatestReadyRevision != name
 		s.ObservedGeneration = f.Metadata.Generation
 		s.LatestRevision, s.LatestReadyRevision, s.URL = name, name, a.url(f)
@@ -215,6 +226,10 @@ func (a *attempt) serve(ctx context.Context, rev *api.Revision) error {
 		a.set(f, api.Condition{Type: api.ConditionBuilt, Status: api.True, Reason: "Built"})
 		a.set(f, api.Condition{Type: api.ConditionUpdated, Status: api.True, Reason: "Serving", Message: display(name) + " is the newest spec"})
 		a.set(f, api.Condition{Type: api.ConditionReady, Status: api.True, Reason: "Serving", Message: display(name) + " serves"})
+		if f.Spec.Rollout != nil || len(f.Spec.Traffic) > 0 || s.Rollout != nil || len(s.Traffic) > 0 {
+			a.r.assign(f, there, seen{since: now}, now)
+		}
+		after = s.Rollout
 		a.isolated(f)
 	})
 	if err != nil {
@@ -223,6 +238,7 @@ func (a *attempt) serve(ctx context.Context, rev *api.Revision) error {
 	a.r.work.change(a.k, func(c *working) { c.fails = 0 })
 	if moved {
 		a.r.events.Normal(ctx, reference("Function", &a.f.Metadata), "RevisionReady", "%s serves", display(name))
+		a.r.tell(ctx, a.f, before, after)
 	}
 	return a.r.prune(ctx, a.k, nil)
 }

@@ -27,6 +27,8 @@ type functionInfo struct {
 	latest  string
 	keep    int
 	maxAge  time.Duration
+	split   bool     // it has traffic of its own, or had
+	used    []string // revisions its traffic names
 }
 
 type revisionInfo struct {
@@ -87,6 +89,18 @@ func infoOf(f *api.Function) functionInfo {
 			i.keep = r.Keep
 		}
 		i.maxAge = r.MaxAge.Or(i.maxAge)
+	}
+	i.split = len(f.Spec.Traffic) > 0 || f.Spec.Rollout != nil || len(f.Status.Traffic) > 0 || f.Status.Rollout != nil
+	for _, t := range f.Spec.Traffic {
+		i.used = append(i.used, t.Revision)
+	}
+	for _, t := range f.Status.Traffic {
+		i.used = append(i.used, t.Revision)
+	}
+	if s := f.Status.Rollout; s != nil {
+		for _, t := range s.Shares {
+			i.used = append(i.used, t.Revision)
+		}
 	}
 	return i
 }
@@ -277,4 +291,11 @@ func (x *index) functionKeys() (out []store.Key) {
 		out = append(out, k)
 	}
 	return out
+}
+
+// splits reports whether the function at k has traffic of its own.
+func (x *index) splits(k store.Key) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.functions[k].split
 }

@@ -15,6 +15,9 @@
 //     found out, False with the reason when it cannot.
 //   - Built: did the newest source become an artifact?
 //   - Isolated: False when the host lacks a mechanism of the sandbox.
+//   - RolledOut, with spec.rollout: does the newest revision get all of its
+//     share? Unknown while it gets more and more, False when it was rolled back.
+//   - TrafficAssigned, with spec.traffic: are the revisions it names there?
 package reconcile
 
 import (
@@ -26,6 +29,7 @@ import (
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/blob"
 	"github.com/hearth-run/hearth/core/engine"
+	"github.com/hearth-run/hearth/core/record"
 	"github.com/hearth-run/hearth/core/store"
 )
 
@@ -44,6 +48,9 @@ type Config struct {
 	// URL is where the gateway answers for a function; RouteURL for a route.
 	URL      func(namespace, name string) string
 	RouteURL func(r *api.Route) string
+	// Observe tells how the calls of a revision went that is one of several in
+	// its function's traffic, as far as is known; for rollouts.
+	Observe func(namespace, revision string) record.Summary
 	// Retire is told of each revision that is removed.
 	Retire func(r *api.Revision)
 	// Findings says what the host's sandbox lacks.
@@ -91,9 +98,11 @@ type Reconciler struct {
 
 	functions *queue[store.Key]
 	repairs   *queue[store.Key] // functions, beside what functions is busy with
+	traffic   *queue[store.Key] // functions with traffic of their own
 	routes    *queue[store.Key]
 	runtimes  *queue[store.Key]
 	work      *workings
+	rollouts  rollouts
 	swept     map[blob.Digest]time.Time // unused since; of the sweep alone
 }
 
@@ -113,8 +122,8 @@ func New(cfg Config) *Reconciler {
 	}
 	return &Reconciler{
 		cfg: cfg, log: cfg.Log, index: newIndex(), events: NewRecorder(cfg.Store, "hearth"),
-		functions: newQueue[store.Key](), repairs: newQueue[store.Key](), routes: newQueue[store.Key](), runtimes: newQueue[store.Key](),
-		work: newWorkings(), swept: map[blob.Digest]time.Time{},
+		functions: newQueue[store.Key](), repairs: newQueue[store.Key](), traffic: newQueue[store.Key](), routes: newQueue[store.Key](), runtimes: newQueue[store.Key](),
+		work: newWorkings(), rollouts: rollouts{m: map[store.Key]stepStart{}}, swept: map[blob.Digest]time.Time{},
 	}
 }
 
@@ -129,6 +138,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 	loops.Go(func() { r.watch(ctx) })
 	loops.Go(func() { r.functions.run(ctx, r.cfg.Workers, r.function, r.failed) })
 	loops.Go(func() { r.repairs.run(ctx, 1, r.repairOne, r.failed) })
+	loops.Go(func() { r.traffic.run(ctx, 2, r.spread, r.failed) })
 	loops.Go(func() { r.routes.run(ctx, 2, r.route, r.failed) })
 	loops.Go(func() { r.runtimes.run(ctx, 2, r.runtime, r.failed) })
 	loops.Go(func() { r.sweepLoop(ctx) })

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
@@ -25,7 +26,7 @@ func (r *Reconciler) prune(ctx context.Context, k store.Key, f *api.Function) er
 	info := infoOf(f)
 	unused := 0
 	for _, i := range r.index.revisionsOf(k) {
-		if i.name == info.serving || i.name == info.latest || len(r.index.routesTo(revisionKey(k.Namespace, i.name))) > 0 {
+		if i.name == info.serving || i.name == info.latest || slices.Contains(info.used, i.name) || len(r.index.routesTo(revisionKey(k.Namespace, i.name))) > 0 {
 			continue
 		}
 		old := !i.created.IsZero() && time.Since(i.created) > info.maxAge

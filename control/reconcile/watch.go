@@ -103,6 +103,7 @@ func (r *Reconciler) seeFunction(k store.Key, value []byte, gone bool) {
 	if gone {
 		r.index.dropFunction(k)
 		r.work.forget(k)
+		r.rollouts.forget(k)
 		r.addRoutes(k)
 		return
 	}
@@ -115,6 +116,9 @@ func (r *Reconciler) seeFunction(k store.Key, value []byte, gone bool) {
 	if !known || old.print != now.print {
 		r.work.supersede(k, now.print)
 		r.functions.add(k)
+	}
+	if now.split && (!known || !old.split || old.print != now.print || old.serving != now.serving) {
+		r.traffic.add(k)
 	}
 	if !known || old.serving != now.serving {
 		r.addRoutes(k)
@@ -141,6 +145,9 @@ func (r *Reconciler) seeRevision(k store.Key, value []byte, gone bool) {
 		}
 	} else {
 		r.index.putRevision(rev)
+	}
+	if fk := functionKey(k.Namespace, rev.Spec.Function); r.index.splits(fk) {
+		r.traffic.add(fk)
 	}
 	r.addRoutes(k)
 }
