@@ -49,6 +49,7 @@ type Node struct {
 	binder   *binding.Binder
 	builder  *build.Builder
 	loops    *reconcile.Reconciler
+	foreign  *reconcile.Foreign
 	api      *server.Server
 	apiHTTP  *http.Server
 	find     func(string) runtime.Interpreter
@@ -175,7 +176,7 @@ func (n *Node) credentials(ctx context.Context, a *server.Authority, front, back
 		return err
 	}
 	n.api, err = server.New(server.Config{
-		Store: n.store, Identity: tokens, Blobs: n.blobs, Records: n.records, Invoke: n.gateway, Metrics: n.metrics(),
+		Store: n.store, Identity: tokens, Kinds: Kinds(), Blobs: n.blobs, Records: n.records, Invoke: n.gateway, Metrics: n.metrics(),
 		Log: n.cfg.Log, Version: n.cfg.Version, Status: n.status, Doctor: n.doctor,
 	})
 	return err
@@ -195,6 +196,7 @@ func (n *Node) run(ctx context.Context, a *server.Authority, front, back net.Lis
 		func(ctx context.Context) error { n.gateway.Follow(ctx); return nil },
 		func(ctx context.Context) error { n.binder.Run(ctx); return nil },
 		func(ctx context.Context) error { n.loops.Run(ctx); return nil },
+		func(ctx context.Context) error { n.foreign.Run(ctx); return nil },
 		func(ctx context.Context) error { n.keep(ctx); return nil },
 		func(ctx context.Context) error { tidy(ctx); return nil },
 	} {
