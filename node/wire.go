@@ -46,6 +46,7 @@ func (n *Node) assemble() (err error) {
 		URL: n.functionURL, RouteURL: n.routeURL, Retire: n.scaler.Retire, Findings: n.engine.Findings,
 		Blobs: n.blobs, Kept: n.builder.Kept, Forget: n.engine.Forget, Log: log,
 	})
+	n.foreign = n.foreignLoop()
 	return nil
 }
 
@@ -112,7 +113,7 @@ func (n *Node) check(ctx context.Context, r *api.Revision) error {
 		return err
 	}
 	sum := sha256.New()
-	json.NewEncoder(sum).Encode([]any{spec.Tenant, spec.Runtime, spec.Artifact, spec.Handler, spec.Command, spec.Env, spec.Files, spec.Limits, spec.Network})
+	json.NewEncoder(sum).Encode([]any{spec.Tenant, spec.Runtime, spec.Artifact, spec.Handler, spec.Command, spec.Env, spec.Files, spec.Limits, spec.Network, spec.Pod})
 	key := hex.EncodeToString(sum.Sum(nil))
 	if n.verified.fresh(key) {
 		return nil
@@ -192,6 +193,10 @@ func (n *Node) keepOne(ctx context.Context, value []byte) {
 		if err := n.engine.Prepare(ctx, spec); err != nil {
 			n.cfg.Log.Warn("cannot prepare a revision", "revision", r.Metadata.Name, "err", err)
 		}
+	}
+	if r.Metadata.Annotations[api.AnnotationReserve] == "true" {
+		n.scaler.Retire(&r)
+		return
 	}
 	n.scaler.Keep(&r)
 }

