@@ -27,7 +27,7 @@ func refuser(k api.Kind) func(string, []api.FieldError) error {
 			case api.RuleTwice:
 				strict = append(strict, fmt.Sprintf("duplicate field %q", e.Path))
 			case api.RuleNeeded:
-				f.missing(e.Hint, e.Path)
+				f.missing(example(e), e.Path)
 			case api.RuleEnum:
 				f.invalid(e.Value, e.Path, "one of "+strings.TrimPrefix(e.Allowed, ", "))
 			case api.RuleBounds:
@@ -35,9 +35,9 @@ func refuser(k api.Kind) func(string, []api.FieldError) error {
 				if most == "" {
 					most = fmt.Sprint(math.MaxInt32)
 				}
-				f.outside(e.Value, least, most, e.Path, "")
+				f.outside(e.Value, least, most, e.Path, "a whole number in these bounds")
 			default:
-				f.add(e.Message, e.Hint, e.Path)
+				f.add(e.Message, example(e), e.Path)
 			}
 			if hint == "" {
 				hint = e.Hint
@@ -50,6 +50,29 @@ func refuser(k api.Kind) func(string, []api.FieldError) error {
 		e.Fields, e.Hint = errs, hint
 		return e
 	}
+}
+
+// example is the error's own hint, or what its field may look like.
+func example(e api.FieldError) string {
+	if e.Hint != "" {
+		return e.Hint
+	}
+	switch e.Path[strings.LastIndexByte(e.Path, '.')+1:] {
+	case "image":
+		return "such as image: registry.example.com/hello:1.0"
+	case "name":
+		return "such as name: hello"
+	case "mountPath":
+		return "an absolute path, such as mountPath: /data"
+	case "ref":
+		return "such as ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: hello}"
+	case "metadata":
+		return "such as metadata: {name: hello}"
+	}
+	if e.Rule == api.RuleType && strings.Contains(e.Message, "a string, not") {
+		return "put it in quotes"
+	}
+	return "kubectl explain shows what is meant"
 }
 
 // kept says why a field that Kubernetes has, and Knative does not allow, is
