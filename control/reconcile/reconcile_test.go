@@ -38,6 +38,8 @@ type world struct {
 	kept     []string
 	refs     error
 	load     error // what loading anything comes to
+
+	restart func() // the reconciler
 }
 
 // inWorld runs a test in virtual time with a running reconciler.
@@ -54,10 +56,16 @@ func inWorld(t *testing.T, change func(*world, *Config), test func(w *world)) {
 		if change != nil {
 			change(w, &cfg)
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() { New(cfg).Run(ctx); close(ended) }()
-		defer func() { cancel(); <-ended }()
+		var stop func()
+		start := func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() { New(cfg).Run(ctx); close(ended) }()
+			stop = func() { cancel(); <-ended }
+		}
+		w.restart = func() { stop(); start(); synctest.Wait() }
+		start()
+		defer func() { stop() }()
 		test(w)
 	})
 }
@@ -278,7 +286,7 @@ func (w *world) events(name string) string {
 		}
 	}
 	var out []string
-	for _, k := range []string{"Normal Built", "Normal RevisionReady", "Warning BuildFailed", "Warning LoadFailed", "Warning MissingReference", "Warning SourceUnavailable"} {
+	for _, k := range []string{"Normal Built", "Normal RevisionReady", "Warning BuildFailed", "Warning LoadFailed", "Warning MissingReference", "Warning SourceUnavailable", "Normal RolloutStep", "Normal RolledOut", "Warning RolledBack"} {
 		if found[k] > 0 {
 			out = append(out, fmt.Sprintf("%s x%d", k, found[k]))
 		}
