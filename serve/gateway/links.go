@@ -11,6 +11,7 @@ import (
 	"github.com/hearth-run/hearth/core/engine"
 	"github.com/hearth-run/hearth/runtime/frame"
 	"github.com/hearth-run/hearth/serve/gateway/h1"
+	"github.com/hearth-run/hearth/serve/gateway/socket"
 )
 
 // links are the connections to instances, kept by instance and dropped when it
@@ -98,7 +99,7 @@ func (l *link) client(ctx context.Context) (*frame.Client, error) {
 	if err != nil {
 		return nil, lost(err)
 	}
-	l.framed = frame.NewClient(nc, frame.Options{Role: frame.RoleData})
+	l.framed = frame.NewClient(socket.Wrap(nc), frame.Options{Role: frame.RoleData})
 	return l.framed, nil
 }
 

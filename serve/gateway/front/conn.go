@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hearth-run/hearth/serve/gateway/socket"
 )
 
 // What a connection is doing.
@@ -61,7 +63,7 @@ func (c *conn) serve() {
 			return
 		case foreign:
 			c.nc.SetReadDeadline(time.Time{})
-			c.s.c.Hand(c.nc, c.buf[c.r:c.w])
+			c.s.c.Hand(socket.Unwrap(c.nc), c.buf[c.r:c.w])
 			return
 		default:
 			c.r += n

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hearth-run/hearth/serve/gateway/socket"
 )
 
 // Config of a server. All fields are needed.
@@ -60,7 +62,7 @@ func (s *Server) Serve(l net.Listener) error {
 			continue
 		}
 		pause = 0
-		c := &conn{s: s, nc: nc, remote: nc.RemoteAddr().String()}
+		c := &conn{s: s, nc: socket.Wrap(nc), remote: nc.RemoteAddr().String()}
 		if !s.add(c) {
 			nc.Close()
 			continue

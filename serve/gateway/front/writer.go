@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hearth-run/hearth/serve/gateway/socket"
 )
 
 // How an answer's end is told.
@@ -221,7 +223,7 @@ func (w *writer) send(p []byte) {
 		_, w.err = w.c.nc.Write(w.out)
 	} else {
 		both := net.Buffers{w.out, p}
-		_, w.err = both.WriteTo(w.c.nc)
+		_, w.err = both.WriteTo(socket.Unwrap(w.c.nc))
 	}
 	w.out = w.out[:0]
 }

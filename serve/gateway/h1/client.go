@@ -14,6 +14,7 @@ import (
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/runtime/frame"
+	"github.com/hearth-run/hearth/serve/gateway/socket"
 )
 
 // Client makes calls on one instance. It is safe for concurrent use.
@@ -82,7 +83,7 @@ func (c *Client) get(ctx context.Context, fresh bool) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{nc: nc, buf: make([]byte, bufSize)}, nil
+	return &conn{nc: socket.Wrap(nc), buf: make([]byte, bufSize)}, nil
 }
 
 func (c *Client) put(k *conn) {

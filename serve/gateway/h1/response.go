@@ -11,6 +11,7 @@ import (
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/runtime/frame"
+	"github.com/hearth-run/hearth/serve/gateway/socket"
 )
 
 // Response is an answer whose head has come. It must be closed. Its methods are
@@ -114,7 +115,7 @@ func (r *Response) Raw() (net.Conn, []byte) {
 	r.k = nil
 	r.stop()
 	k.nc.SetDeadline(time.Time{})
-	return k.nc, k.buf[k.r:k.w]
+	return socket.Unwrap(k.nc), k.buf[k.r:k.w]
 }
 
 // Close ends the call. The connection is kept when both bodies are complete.

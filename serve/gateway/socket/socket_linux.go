@@ -1,0 +1,123 @@
+package socket
+
+import (
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"unsafe"
+)
+
+// short is how many bytes are soon copied; the scheduler is told of longer calls.
+const short = 64 << 10
+
+// Conn is a connection over a socket. Unlike a net.Conn's, its Read and its
+// Write are each for one goroutine at a time.
+type Conn struct {
+	net.Conn
+	raw syscall.RawConn
+
+	in, out []byte // what is to be read or written
+	got     int
+	inErr   error
+	outErr  error
+	reading func(uintptr) bool
+	writing func(uintptr) bool
+}
+
+// Wrap returns nc with cheaper reads and writes where nc is a socket, and nc
+// itself where not.
+func Wrap(nc net.Conn) net.Conn {
+	switch nc.(type) {
+	case *net.TCPConn, *net.UnixConn:
+	default:
+		return nc
+	}
+	raw, err := nc.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return nc
+	}
+	c := &Conn{Conn: nc, raw: raw}
+	c.reading, c.writing = c.read, c.write
+	return c
+}
+
+// Unwrap returns what Wrap was given.
+func Unwrap(nc net.Conn) net.Conn {
+	if c, ok := nc.(*Conn); ok {
+		return c.Conn
+	}
+	return nc
+}
+
+// CloseWrite ends the sending half.
+func (c *Conn) CloseWrite() error { return c.Conn.(interface{ CloseWrite() error }).CloseWrite() }
+
+// Read implements net.Conn.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(p) == 0 || len(p) > short {
+		return c.Conn.Read(p)
+	}
+	c.in, c.got, c.inErr = p, 0, nil
+	err := c.raw.Read(c.reading)
+	c.in = nil
+	if err != nil {
+		return 0, err
+	}
+	return c.got, c.inErr
+}
+
+func (c *Conn) read(fd uintptr) bool {
+	for {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(c.in))), uintptr(len(c.in)))
+		switch {
+		case errno == syscall.EINTR:
+			continue
+		case errno == syscall.EAGAIN:
+			return false
+		case errno != 0:
+			c.inErr = c.failed("read", errno)
+		case n == 0:
+			c.inErr = io.EOF
+		default:
+			c.got = int(n)
+		}
+		return true
+	}
+}
+
+// Write implements net.Conn.
+func (c *Conn) Write(p []byte) (int, error) {
+	if len(p) == 0 || len(p) > short {
+		return c.Conn.Write(p)
+	}
+	c.out, c.outErr = p, nil
+	err := c.raw.Write(c.writing)
+	n := len(p) - len(c.out)
+	c.out = nil
+	if err == nil {
+		err = c.outErr
+	}
+	return n, err
+}
+
+func (c *Conn) write(fd uintptr) bool {
+	for len(c.out) > 0 {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(c.out))), uintptr(len(c.out)))
+		switch {
+		case errno == syscall.EINTR:
+		case errno == syscall.EAGAIN:
+			return false
+		case errno != 0:
+			c.outErr = c.failed("write", errno)
+			return true
+		default:
+			c.out = c.out[n:]
+		}
+	}
+	return true
+}
+
+func (c *Conn) failed(op string, errno syscall.Errno) error {
+	return &net.OpError{Op: op, Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: os.NewSyscallError(op, errno)}
+}
