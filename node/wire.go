@@ -43,7 +43,7 @@ func (n *Node) assemble() (err error) {
 	}
 	n.loops = reconcile.New(reconcile.Config{
 		Store: n.store, Build: n.build, References: n.binder.Check, Check: n.check, Probe: n.probe,
-		URL: n.functionURL, RouteURL: n.routeURL, Retire: n.scaler.Retire, Findings: n.engine.Findings,
+		URL: n.functionURL, RouteURL: n.routeURL, Retire: n.scaler.Retire, Observe: n.gateway.Observe, Findings: n.engine.Findings,
 		Blobs: n.blobs, Kept: n.builder.Kept, Forget: n.engine.Forget, Log: log,
 	})
 	n.foreign = n.foreignLoop()
