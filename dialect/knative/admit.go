@@ -100,8 +100,17 @@ func domainDefaults(_ Settings, a *api.Admission) {
 func owned(o map[string]any) bool { return len(items(child(o, "metadata"), "ownerReferences")) > 0 }
 
 // stamp notes who made an object, and who changed its spec last. What a client
-// writes there for a new object does not count.
+// writes there for a new object does not count; what it leaves out later stays,
+// so that a plain manifest can replace what is there.
 func stamp(a *api.Admission) {
+	if was := child(child(a.Old, "metadata"), "annotations"); was != nil {
+		notes := ensure(ensure(a.Object, "metadata"), "annotations")
+		for _, k := range []string{AnnotationCreator, AnnotationModifier} {
+			if notes[k] == nil && was[k] != nil {
+				notes[k] = was[k]
+			}
+		}
+	}
 	if a.User == "" {
 		return
 	}

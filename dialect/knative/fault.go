@@ -74,12 +74,19 @@ func join(at, field string) string {
 }
 
 // err is the refusal as clients of Knative know it; nil when nothing is wrong.
-// Equal messages are said once, with all their paths, in alphabetical order.
+// Equal messages are said once, with all their paths, in alphabetical order;
+// what is allowed instead follows as hints.
 func (f *faults) err() error {
 	if len(f.errors) == 0 {
 		return nil
 	}
-	e := api.Errorf(api.CodeUsage, "validation failed: %s", strings.Join(words(f.errors), "\n"))
+	lines := words(f.errors)
+	for _, x := range f.errors {
+		if h := "hint: " + x.hint; x.hint != "" && !slices.Contains(lines, h) {
+			lines = append(lines, h) // after Knative's words; its clients show nothing else
+		}
+	}
+	e := api.Errorf(api.CodeUsage, "validation failed: %s", strings.Join(lines, "\n"))
 	for _, x := range f.errors {
 		for _, p := range x.paths {
 			msg := x.message

@@ -47,6 +47,9 @@ func refuser(k api.Kind) func(string, []api.FieldError) error {
 			return f.err()
 		}
 		e := api.Errorf(api.CodeUsage, "%s in version %q cannot be handled as a %s: strict decoding error: %s", k.Kind, k.Version, k.Kind, strings.Join(strict, ", "))
+		if hint != "" {
+			e.Message += "\nhint: " + hint
+		}
 		e.Fields, e.Hint = errs, hint
 		return e
 	}
