@@ -113,6 +113,9 @@ func (a *app) runDeploy(ctx context.Context, path string, f deployFlags) error {
 		err = a.showObjects([]client.Object{o}, true)
 	} else {
 		a.say("%s", a.deployed(o, f.noWait, t))
+		if note := partial(o); note != "" && !f.noWait {
+			a.say("  %s", note)
+		}
 	}
 	if err == nil && f.invoke {
 		return a.runInvoke(ctx, s.name, invokeFlags{path: "/"})

@@ -34,12 +34,13 @@ func (a *app) describeCommand() *cobra.Command {
 // common is what a describe reads of any kind.
 type common struct {
 	Status struct {
-		Conditions          api.Conditions `json:"conditions"`
-		ObservedGeneration  int64          `json:"observedGeneration"`
-		LatestRevision      string         `json:"latestRevision"`
-		LatestReadyRevision string         `json:"latestReadyRevision"`
-		URL                 string         `json:"url"`
-		Build               *api.BuildInfo `json:"build"`
+		Conditions          api.Conditions     `json:"conditions"`
+		ObservedGeneration  int64              `json:"observedGeneration"`
+		LatestRevision      string             `json:"latestRevision"`
+		LatestReadyRevision string             `json:"latestReadyRevision"`
+		URL                 string             `json:"url"`
+		Build               *api.BuildInfo     `json:"build"`
+		Traffic             []api.TrafficShare `json:"traffic"`
 	} `json:"status"`
 }
 
@@ -72,6 +73,7 @@ func (a *app) runDescribe(ctx context.Context, word string) error {
 	}
 	fmt.Fprintln(&b, line)
 	next := describeConditions(&b, paint, o.Meta.Name, s)
+	describeTraffic(&b, s.Status.Traffic)
 	describeBuild(&b, s.Status.Build)
 	if o.Kind.Kind != "Secret" { // whose values are not for screens
 		describeSpec(&b, o)
@@ -140,7 +142,7 @@ func verdict(p painter, o client.Object, s common) string {
 		}
 	}
 	if r := s.Status.LatestReadyRevision; r != "" {
-		line += "   " + revisionText(r) + " serves"
+		line += "   " + served(s.Status.Traffic, r)
 		if u, ok := s.Status.Conditions.Get(api.ConditionUpdated); ok && u.Status == api.False {
 			line += "; the newest change does not: " + first(u.Message)
 		}
@@ -188,6 +190,45 @@ func describeConditions(b *strings.Builder, p painter, name string, s common) (n
 	return next
 }
 
+// served says which revisions answer.
+func served(traffic []api.TrafficShare, latest string) string {
+	var parts []string
+	for _, t := range traffic {
+		switch {
+		case t.Percent == 100:
+			return revisionText(t.Revision) + " serves"
+		case t.Percent > 0:
+			parts = append(parts, fmt.Sprintf("%s %d %%", revisionText(t.Revision), t.Percent))
+		}
+	}
+	if len(parts) == 0 {
+		return revisionText(latest) + " serves"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// describeTraffic lists the shares where there is more than one destination, or
+// the one there is does not follow the newest revision.
+func describeTraffic(b *strings.Builder, traffic []api.TrafficShare) {
+	if len(traffic) == 0 || len(traffic) == 1 && traffic[0].Latest {
+		return
+	}
+	b.WriteString("\ntraffic:\n")
+	for _, t := range traffic {
+		line := fmt.Sprintf("  %3d %%  %s", t.Percent, revisionText(t.Revision))
+		if t.Tag != "" {
+			line += "   tag " + t.Tag
+		}
+		if t.URL != "" {
+			line += "   " + t.URL
+		}
+		if !t.Latest && t.Percent == 100 {
+			line += "   pinned"
+		}
+		b.WriteString(line + "\n")
+	}
+}
+
 func describeBuild(b *strings.Builder, i *api.BuildInfo) {
 	if i == nil {
 		return
@@ -218,7 +259,7 @@ func describeSpec(b *strings.Builder, o client.Object) {
 	for _, r := range flatten("", m.Spec) {
 		lines = append(lines, fmt.Sprintf("  %-16s %s", r[0], first(r[1])))
 	}
-	for _, k := range []string{"env", "targets", "methods", "command", "secrets", "config"} {
+	for _, k := range []string{"env", "targets", "traffic", "methods", "command", "secrets", "config"} {
 		list, _ := m.Spec[k].([]any)
 		for _, item := range list {
 			text, err := marshal(item)

@@ -28,7 +28,7 @@ func run(t *testing.T, in string, vars map[string]string, args ...string) (code 
 // verbs are the commands of the first release.
 var verbs = []string{
 	"apply", "completion", "context", "context add", "context ls", "context rm", "context use", "delete", "deploy", "describe", "diff", "doctor",
-	"env", "get", "help", "invoke", "logs", "new", "reset", "status", "up", "version",
+	"env", "get", "help", "invoke", "logs", "new", "reset", "rollback", "status", "up", "version",
 }
 
 // TestHelp holds verbs and flags to golden files: they are a promise.

@@ -1,0 +1,206 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/client"
+)
+
+func (a *app) rollbackCommand() *cobra.Command {
+	to := ""
+	cmd := &cobra.Command{
+		Use:   "rollback NAME",
+		Short: "Send all requests to an earlier revision",
+		Long: `Send all requests of a function to an earlier revision: the newest that works before the one that serves, or that of --to.
+It pins spec.traffic, so later deployments get no requests until --to latest releases it. Addresses of tags stay.`,
+		Example: `  hearth rollback shop
+  hearth rollback shop --to shop@3
+  hearth rollback shop --to latest`,
+		Args:              args(1, 1, "the name of a function"),
+		ValidArgsFunction: a.completeFunctions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runRollback(cmd.Context(), strings.TrimPrefix(args[0], "function/"), to)
+		},
+	}
+	cmd.Flags().StringVar(&to, "to", "", "`revision` to serve, such as shop@3 or 3; latest follows the newest again")
+	return cmd
+}
+
+func (a *app) runRollback(ctx context.Context, name, to string) error {
+	c, t, err := a.connect()
+	if err != nil {
+		return err
+	}
+	p := a.progress("rolling back " + name)
+	defer p.done()
+	kd := mustKind("function")
+	o, err := a.get(ctx, c, t, kd, name)
+	if err != nil {
+		return err
+	}
+	f, err := client.As[api.Function](o, nil)
+	if err != nil {
+		return err
+	}
+	target := api.TrafficTarget{Latest: true, Percent: 100}
+	if to != "latest" {
+		if target, err = a.rollbackTarget(ctx, c, f, to); err != nil {
+			return err
+		}
+	}
+	traffic := []api.TrafficTarget{target}
+	for _, x := range f.Spec.Traffic {
+		if x.Tag != "" {
+			x.Percent = 0
+			traffic = append(traffic, x)
+		}
+	}
+	if target.Latest && len(traffic) == 1 {
+		traffic = nil // as if it had never been
+	}
+	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"traffic": traffic}})
+	if err != nil {
+		return err
+	}
+	if o, err = c.Patch(ctx, kd, name, patch, client.WriteOptions{}); err != nil {
+		return err
+	}
+	f, err = a.awaitTraffic(ctx, c, o, target)
+	if err != nil {
+		return err
+	}
+	p.done()
+	if a.machine() || a.output == "name" {
+		if o, err = c.Get(ctx, kd, name); err != nil {
+			return err
+		}
+		return a.showObjects([]client.Object{o}, true)
+	}
+	if target.Latest {
+		a.say("%s %s follows its newest revision again: %s", a.paint.good("✓"), ref(o), revisionText(f.Status.LatestReadyRevision))
+		return nil
+	}
+	a.say("%s %s: all requests go to %s", a.paint.good("✓"), ref(o), revisionText(target.Revision))
+	a.say("  deployments get none until: hearth rollback %s --to latest", name)
+	return nil
+}
+
+// rollbackTarget finds the revision to go back to.
+func (a *app) rollbackTarget(ctx context.Context, c *client.Client, f *api.Function, to string) (api.TrafficTarget, error) {
+	name := f.Metadata.Name
+	l, err := c.List(ctx, mustKind("revision"), client.ListOptions{Labels: api.LabelFunction + "=" + name})
+	if err != nil {
+		return api.TrafficTarget{}, err
+	}
+	var all []*api.Revision
+	for _, item := range l.Items {
+		r, err := client.As[api.Revision](item, nil)
+		if err != nil {
+			return api.TrafficTarget{}, err
+		}
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(x, y *api.Revision) int { return int(y.Spec.Number - x.Spec.Number) })
+	want := to
+	if strings.Trim(to, "0123456789") == "" && to != "" {
+		want = name + "@" + to
+	}
+	want = objectName(strings.TrimPrefix(want, "revision/"))
+	before := serving(f)
+	number := int64(1 << 62)
+	for _, r := range all {
+		if r.Metadata.Name == before {
+			number = r.Spec.Number
+		}
+	}
+	var names []string
+	for _, r := range all {
+		names = append(names, revisionText(r.Metadata.Name))
+		switch {
+		case to == "" && r.Spec.Number < number && r.Status.Conditions.Ready():
+			return api.TrafficTarget{Revision: r.Metadata.Name, Percent: 100}, nil
+		case to != "" && r.Metadata.Name == want && r.Status.Conditions.Ready():
+			return api.TrafficTarget{Revision: want, Percent: 100}, nil
+		case to != "" && r.Metadata.Name == want:
+			return api.TrafficTarget{}, api.Errorf(api.CodeNotReady, "%s does not work, so no request is sent to it", revisionText(want)).
+				WithHint("hearth describe revision/%s says why", revisionText(want))
+		}
+	}
+	if to == "" {
+		return api.TrafficTarget{}, api.Errorf(api.CodeNotFound, "%s has no working revision before %s", name, revisionText(before)).
+			WithHint("hearth get revisions lists what there is")
+	}
+	return api.TrafficTarget{}, api.Errorf(api.CodeNotFound, "%s has no revision %s", name, revisionText(want)).WithHint("it has %s", strings.Join(names, ", "))
+}
+
+// serving is the revision whose successor to the one before it a rollback undoes:
+// the one being rolled out, else the one that gets most.
+func serving(f *api.Function) string {
+	if r := f.Status.Rollout; r != nil && r.Phase == api.RolloutProgressing {
+		return r.To
+	}
+	name, most := f.Status.LatestReadyRevision, 0
+	for _, t := range f.Status.Traffic {
+		if t.Percent > most {
+			name, most = t.Revision, t.Percent
+		}
+	}
+	return name
+}
+
+// awaitTraffic returns when the status says that the traffic goes where it was
+// sent.
+func (a *app) awaitTraffic(ctx context.Context, c *client.Client, o client.Object, target api.TrafficTarget) (*api.Function, error) {
+	limited, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	began := time.Now()
+	for {
+		f, err := client.As[api.Function](o, nil)
+		if err != nil {
+			return nil, err
+		}
+		s := f.Status
+		arrived := slices.ContainsFunc(s.Traffic, func(t api.TrafficShare) bool { return t.Revision == target.Revision && t.Percent == 100 })
+		if target.Latest {
+			arrived = len(s.Traffic) == 0 || slices.ContainsFunc(s.Traffic, func(t api.TrafficShare) bool { return t.Latest && t.Percent > 0 })
+		}
+		if arrived {
+			return f, nil
+		}
+		if err := a.nextChange(limited, c, o, false, began); err != nil {
+			return nil, err
+		}
+		if limited.Err() != nil {
+			return nil, api.Errorf(api.CodeNotReady, "%s does not send its requests there yet", ref(o)).WithHint("hearth describe %s says what it waits for", ref(o))
+		}
+		if o, err = c.Get(ctx, o.Kind, o.Meta.Name); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// partial says, after a deployment, that the new revision does not get all
+// requests; empty when it does.
+func partial(o client.Object) string {
+	var f api.Function
+	if o.Into(&f) != nil {
+		return ""
+	}
+	s := f.Status
+	if r := s.Rollout; r != nil && r.Phase == api.RolloutProgressing {
+		return "it gets its requests step by step: hearth describe " + o.Meta.Name + " shows how far it is"
+	}
+	for _, t := range s.Traffic {
+		if t.Percent == 100 && !t.Latest {
+			return "all requests stay with " + revisionText(t.Revision) + ": hearth rollback " + o.Meta.Name + " --to latest releases them"
+		}
+	}
+	return ""
+}
