@@ -30,7 +30,7 @@ const (
 
 // Defaults of Autoscale. Those of windows, rates and targets are Knative's.
 const (
-	DefaultWorth          = 10 * time.Minute
+	DefaultWorth          = 12 * time.Minute
 	DefaultTarget         = 100.0 // concurrency, for revisions without a bound
 	DefaultTargetRPS      = 200.0
 	DefaultUtilization    = 70.0 // percent
@@ -50,7 +50,7 @@ const (
 // has Initial and Activation too.
 type Autoscale struct {
 	Policy string    `json:"policy,omitempty" enum:"hearth,knative" doc:"hearth starts instances for queued calls at once and foresees the next call from the past ones; knative goes by averages over windows. hearth by default."`
-	Worth  *Duration `json:"worth,omitempty" doc:"How long an instance may wait unused to spare one cold start: more is warmer, less saves memory; 10m by default."`
+	Worth  *Duration `json:"worth,omitempty" doc:"How long an instance may wait unused to spare one cold start: more is warmer, less saves memory; 12m by default."`
 
 	Metric         string    `json:"metric,omitempty" enum:"concurrency,rps" doc:"What is counted: calls in flight or calls per second; concurrency by default."`
 	Target         float64   `json:"target,omitempty" doc:"Of the metric, what one instance is meant to have, at least 0.01; by default the concurrency (100 where that has no bound), or 200 calls per second."`
@@ -107,7 +107,7 @@ func ValidateScale(at string, s Scale) (errs []FieldError) {
 			bad(field, example, "%s is not between %s and %s", d.Text(), Duration{least}.Text(), Duration{most}.Text())
 		}
 	}
-	length("auto.worth", a.Worth, 0, 168*time.Hour, "10m")
+	length("auto.worth", a.Worth, 0, 168*time.Hour, "12m")
 	number("auto.target", a.Target, 0.01, math.MaxInt32, "10")
 	number("auto.utilization", a.Utilization, 1, 100, "70")
 	length("auto.window", a.Window, 6*time.Second, time.Hour, "60s")

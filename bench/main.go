@@ -5,6 +5,7 @@
 //	go run ./bench                 everything; writes bench/RESULTS.md
 //	go run ./bench -only a,c       some sections
 //	go run ./bench -quick          a minute's look; its figures prove nothing
+//	go run ./bench -scale          scaling policies against made-up arrivals, in virtual time
 //
 // It builds the hearth command, starts real `hearth up` processes in folders of
 // their own and ends them again. Nothing of a measurement is simulated: calls go
@@ -25,6 +26,7 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/runtime"
+	"github.com/hearth-run/hearth/serve/scale/simulate"
 )
 
 // bench is one run.
@@ -65,7 +67,16 @@ func main() {
 	quick := flag.Bool("quick", false, "fewer and shorter measurements")
 	markdown := flag.String("markdown", "", "`file` for the table; a full run writes bench/RESULTS.md if this is empty")
 	verbose := flag.Bool("v", false, "show every round")
+	scale := flag.Bool("scale", false, "replay arrivals against the scaling policies instead, in virtual time")
+	seed := flag.Uint64("seed", 1, "of the arrivals of -scale")
 	flag.Parse()
+	if *scale {
+		if err := simulate.Report(os.Stdout, *seed); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *only, *rounds, *quick, *verbose, *markdown); err != nil {

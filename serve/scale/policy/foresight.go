@@ -1,0 +1,73 @@
+package policy
+
+import "time"
+
+// Foresight is what the hearth policy remembers of a revision: the idle times of
+// the revision as a whole, which say when its first instance is needed, and those
+// of the instances beyond the first one, which come and go with the load. It is
+// made once there is something to remember; nil knows nothing.
+type Foresight struct {
+	first Gaps
+	upper *Gaps
+
+	base  Plan // by all gaps
+	plan  Plan // by the last ones too
+	spare time.Duration
+	woke  uint16 // gaps of first that base does not know of
+	since uint16 // gaps of upper that spare does not know of
+	fresh struct{ base, plan, spare bool }
+}
+
+// Woke notes that a call came after the revision had been idle.
+func (f *Foresight) Woke(gap time.Duration) {
+	f.first.Add(gap)
+	f.fresh.plan = false
+	if f.woke++; f.woke > f.first.total/32 {
+		f.fresh.base, f.woke = false, 0
+	}
+}
+
+// Reused notes that an instance beyond the first one was needed again.
+func (f *Foresight) Reused(gap time.Duration) {
+	if f.upper == nil {
+		f.upper = new(Gaps)
+	}
+	f.upper.Add(gap)
+	if f.since++; f.since > f.upper.total/16 {
+		f.fresh.spare, f.since = false, 0
+	}
+}
+
+// First is when the first instance should be there. The worth must be the same
+// every time.
+func (f *Foresight) First(worth time.Duration) Plan {
+	if f == nil || worth <= time.Second {
+		return new(Gaps).Plan(worth)
+	}
+	if !f.fresh.plan {
+		if !f.fresh.base {
+			f.base, f.fresh.base = f.first.weigh(worth.Seconds()), true
+		}
+		f.plan, f.fresh.plan = f.first.clocked(f.base, worth.Seconds()), true
+	}
+	return f.plan
+}
+
+// Spare is how long an instance beyond the first one is kept unused.
+func (f *Foresight) Spare(worth time.Duration) time.Duration {
+	if f == nil || f.upper == nil {
+		return new(Gaps).Keep(worth)
+	}
+	if !f.fresh.spare {
+		f.spare, f.fresh.spare = f.upper.Keep(worth), true
+	}
+	return f.spare
+}
+
+// Gaps is how many idle times of the revision are remembered.
+func (f *Foresight) Gaps() int {
+	if f == nil {
+		return 0
+	}
+	return f.first.Len()
+}
