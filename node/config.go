@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"time"
+
+	"github.com/hearth-run/hearth/core/engine"
 )
 
 // Config says what Up shall run. The zero value of every field is usable.
@@ -33,6 +35,9 @@ type Config struct {
 	Self []string
 	// Without names sandbox mechanisms to do without; for tests.
 	Without []string
+	// Containers runs revisions made of images, instead of this host's own
+	// engine; for tests. The node closes it.
+	Containers engine.Engine
 	// Progress gets each line a build prints; may be nil.
 	Progress func(namespace, function, line string)
 }

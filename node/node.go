@@ -44,6 +44,7 @@ type Node struct {
 	records  *sql.Records
 	blobs    *file.Blobs
 	engine   *process.Engine
+	engines  engines // engine, and that of container images
 	scaler   *scale.Scaler
 	gateway  *gateway.Gateway
 	binder   *binding.Binder
@@ -147,7 +148,8 @@ func (n *Node) open(ctx context.Context) (undo []func(), err error) {
 	if err != nil {
 		return undo, err
 	}
-	return append(undo, func() { n.engine.Close(context.WithoutCancel(ctx)) }), nil
+	n.engines = engines{n.engine, n.cfg.Containers}
+	return append(undo, func() { n.engines.Close(context.WithoutCancel(ctx)) }), nil
 }
 
 // credentials writes what this machine's user needs to talk to the API.
@@ -260,7 +262,7 @@ func (n *Node) Close(ctx context.Context) error {
 		if errors.Is(scaled, context.DeadlineExceeded) {
 			scaled = nil // calls were cut off after the time to drain, as documented
 		}
-		n.closed = errors.Join(scaled, n.engine.Close(hard), n.records.Close(), n.store.Close())
+		n.closed = errors.Join(scaled, n.engines.Close(hard), n.records.Close(), n.store.Close())
 		n.lock.release()
 	})
 	return n.closed
@@ -276,7 +278,7 @@ func wait(ctx context.Context, wg *sync.WaitGroup) {
 }
 
 // Findings says what the host allows.
-func (n *Node) Findings() []engine.Finding { return n.engine.Findings() }
+func (n *Node) Findings() []engine.Finding { return n.engines.Findings() }
 
 func writePrivate(path string, b []byte) error {
 	tmp := path + ".new"

@@ -74,7 +74,7 @@ func (n *Node) doctor() any {
 		}
 		all = append(all, Check{Check: "runtime " + name, OK: true, Detail: i.Version + " at " + i.Path})
 	}
-	for _, f := range n.engine.Findings() {
+	for _, f := range n.engines.Findings() {
 		all = append(all, Check{Check: f.Check, OK: f.OK, Detail: f.Detail, Fix: f.Fix})
 	}
 	return all

@@ -32,7 +32,7 @@ import (
 func (n *Node) assemble() (err error) {
 	log := n.cfg.Log
 	n.binder = binding.New(n.store)
-	n.scaler = scale.New(scale.Config{Engine: n.engine, Spec: n.binder.Spec, Log: log})
+	n.scaler = scale.New(scale.Config{Engine: n.engines, Spec: n.binder.Spec, Log: log})
 	n.gateway = gateway.New(gateway.Config{Store: n.store, Waker: n.scaler, Records: n.records, Log: log, Domain: n.cfg.Domain})
 	n.builder, err = build.New(build.Config{
 		Blobs: n.blobs, Runner: runner{n.engine}, Folders: n.cfg.Folders, Cache: filepath.Join(n.State, "build"),
@@ -43,8 +43,8 @@ func (n *Node) assemble() (err error) {
 	}
 	n.loops = reconcile.New(reconcile.Config{
 		Store: n.store, Build: n.build, References: n.binder.Check, Check: n.check, Probe: n.probe,
-		URL: n.functionURL, RouteURL: n.routeURL, Retire: n.scaler.Retire, Observe: n.gateway.Observe, Findings: n.engine.Findings,
-		Blobs: n.blobs, Kept: n.builder.Kept, Forget: n.engine.Forget, Log: log,
+		URL: n.functionURL, RouteURL: n.routeURL, Retire: n.scaler.Retire, Observe: n.gateway.Observe, Findings: n.engines.Findings,
+		Blobs: n.blobs, Kept: n.builder.Kept, Forget: n.engines.Forget, Log: log,
 	})
 	n.foreign = n.foreignLoop()
 	return nil
@@ -109,7 +109,7 @@ func (n *Node) check(ctx context.Context, r *api.Revision) error {
 	if err != nil {
 		return err
 	}
-	if err := n.engine.Prepare(ctx, spec); err != nil {
+	if err := n.engines.Prepare(ctx, spec); err != nil {
 		return err
 	}
 	sum := sha256.New()
@@ -190,7 +190,7 @@ func (n *Node) keepOne(ctx context.Context, value []byte) {
 		return
 	}
 	if spec, err := n.binder.Spec(ctx, &r); err == nil {
-		if err := n.engine.Prepare(ctx, spec); err != nil {
+		if err := n.engines.Prepare(ctx, spec); err != nil {
 			n.cfg.Log.Warn("cannot prepare a revision", "revision", r.Metadata.Name, "err", err)
 		}
 	}

@@ -1,0 +1,165 @@
+package node_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/client"
+	"github.com/hearth-run/hearth/core/engine"
+	"github.com/hearth-run/hearth/dialect/knative"
+	"github.com/hearth-run/hearth/driver/memory"
+	"github.com/hearth-run/hearth/node"
+)
+
+// pods runs the first container of a pod as a program of the memory engine, by
+// its image: what a container does is not what is tested here.
+type pods struct{ *memory.Engine }
+
+func (p pods) Prepare(ctx context.Context, s engine.Spec) error {
+	s.Handler = s.Pod.Containers[0].Image
+	return p.Engine.Prepare(ctx, s)
+}
+
+func (p pods) Start(ctx context.Context, s engine.Spec) (engine.Instance, error) {
+	s.Handler = s.Pod.Containers[0].Image
+	return p.Engine.Start(ctx, s)
+}
+
+func newPods() pods {
+	echo := memory.Program{Main: func(p *memory.Process) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			env := p.Spec().Pod.Containers[0].Env
+			fmt.Fprintf(w, "%s %s %s %s", env["K_REVISION"], env["K_SERVICE"], env["PORT"], env["WHO"])
+		})
+	}}
+	broken := memory.Program{StartError: &api.Error{Code: api.CodeStartFailed, Message: "user-container exited with status 3", Detail: "ImportError: no module named shop"}}
+	return pods{memory.NewEngine(memory.EngineOptions{Programs: map[string]memory.Program{"dev.local/echo:1": echo, "dev.local/broken:1": broken}})}
+}
+
+func ksvc() api.Kind {
+	for _, k := range knative.Kinds() {
+		if k.Resource() == knative.Services {
+			return k
+		}
+	}
+	return api.Kind{}
+}
+
+// serviceOf is a manifest of a Service; more is added to its spec.
+func serviceOf(image, who, more string) string {
+	return fmt.Sprintf(`{"apiVersion":"serving.knative.dev/v1","kind":"Service","metadata":{"name":"hello","namespace":"default"},
+		"spec":{"template":{"spec":{"containers":[{"image":%q,"env":[{"name":"WHO","value":%q}]}]}}%s}}`, image, who, more)
+}
+
+// settle applies a Service and waits until done says so.
+func settle(t *testing.T, c *client.Client, manifest string, done func(*knative.Service) bool) *knative.Service {
+	t.Helper()
+	o, err := c.Apply(t.Context(), ksvc(), "hello", []byte(manifest), client.WriteOptions{})
+	s, err := client.As[knative.Service](o, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	generation := s.Metadata.Generation
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var last *knative.Service
+	for e, err := range c.Watch(ctx, ksvc(), client.ListOptions{Fields: "metadata.name=hello"}, "") {
+		s, err := client.As[knative.Service](e.Object, err)
+		if err != nil {
+			break
+		}
+		if last = s; s.Status.ObservedGeneration == generation && done(s) {
+			return s
+		}
+	}
+	b, _ := json.MarshalIndent(last, "", "  ")
+	t.Fatalf("not in time: %s", b)
+	return nil
+}
+
+func ready(s *knative.Service) bool { return s.Status.Conditions.Ready() }
+
+// ask calls a host at the gateway.
+func ask(t *testing.T, n *node.Node, host string) string {
+	t.Helper()
+	r, _ := http.NewRequestWithContext(t.Context(), "GET", n.GatewayURL, nil)
+	r.Host = host
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, _ := io.ReadAll(res.Body)
+	if res.StatusCode != 200 {
+		return fmt.Sprint(res.StatusCode, " ", string(b))
+	}
+	return string(b)
+}
+
+// TestKnativeService goes through the life of a Service.
+func TestKnativeService(t *testing.T) {
+	cfg := config(t)
+	cfg.Containers = newPods()
+	n, c := up(t, cfg)
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(n.GatewayURL, "http://"))
+
+	s := settle(t, c, serviceOf("dev.local/echo:1", "one", ""), ready)
+	if s.Status.URL != "http://hello.default.localhost:"+port {
+		t.Errorf("url %s", s.Status.URL)
+	}
+	for _, host := range []string{"hello.default.localhost", "hello.localhost", "hello.default.svc.cluster.local", "hello.default.svc"} {
+		if got := ask(t, n, host); got != "hello-00001 hello 8080 one" {
+			t.Errorf("%s answers %q", host, got)
+		}
+	}
+
+	settle(t, c, serviceOf("dev.local/echo:1", "two", ""), ready)
+	if got := ask(t, n, "hello.default.localhost"); got != "hello-00002 hello 8080 two" {
+		t.Errorf("the new revision answers %q", got)
+	}
+
+	settle(t, c, serviceOf("dev.local/echo:1", "two", `,"traffic":[{"latestRevision":true,"percent":90},{"revisionName":"hello-00001","percent":10,"tag":"old"}]`),
+		func(s *knative.Service) bool { return ready(s) && len(s.Status.Traffic) == 2 })
+	count := map[string]int{}
+	for range 100 {
+		count[strings.Fields(ask(t, n, "hello.default.localhost"))[0]]++
+	}
+	if count["hello-00001"] != 10 || count["hello-00002"] != 90 {
+		t.Errorf("of 100 calls %v", count)
+	}
+	if got := ask(t, n, "old-hello.default.localhost"); got != "hello-00001 hello 8080 one" {
+		t.Errorf("the tag answers %q", got)
+	}
+
+	s = settle(t, c, serviceOf("dev.local/broken:1", "three", ""), func(s *knative.Service) bool {
+		r, _ := s.Status.Conditions.Get("Ready")
+		return r.Status == api.False
+	})
+	r, _ := s.Status.Conditions.Get("Ready")
+	if r.Reason != "RevisionFailed" || !strings.Contains(r.Message, `Revision "hello-00003" failed with message: Container failed with: user-container exited with status 3`) || !strings.Contains(r.Message, "ImportError: no module named shop") {
+		t.Errorf("condition %+v", r)
+	}
+	if got := ask(t, n, "hello.default.localhost"); got != "hello-00002 hello 8080 two" {
+		t.Errorf("while the newest revision fails, %q answers", got)
+	}
+
+	if err := c.Delete(t.Context(), ksvc(), "hello", client.WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		if got := ask(t, n, "hello.default.localhost"); strings.HasPrefix(got, "404") {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("after deletion %q answers", got)
+		}
+	}
+}
