@@ -26,6 +26,7 @@ type Box struct {
 	pidfd     int         // of an adopted box
 	wireMu    sync.Mutex
 	wire      *os.File      // to sandbox-init; guarded by wireMu
+	asking    sync.Mutex    // held while a task is written
 	reported  chan struct{} // closed when the mini init has said its last; nil without one
 	group     *group
 	groupFD   int
@@ -37,12 +38,17 @@ type Box struct {
 	init      bool
 	zygote    bool
 	writeDir  string
+	shared    *Shared // nil: nothing is shared
+	private   string  // folder on disk of what a root's box writes
+	memory    string  // name in the scene of its writable layer in memory
 	started   time.Duration
 
 	mu     sync.Mutex
 	limits engine.Limits
 	exit   engine.Exit
 	ended  bool
+	serial int // of tasks
+	tasks  map[int]chan reply
 
 	held   atomic.Bool
 	killed atomic.Bool
@@ -183,6 +189,8 @@ func (b *Box) cleanup() {
 	}
 	b.link.release()
 	b.slots.remove()
+	b.dropRoot()
+	b.shared.leave()
 	b.h.give(b.id, slot)
 }
 

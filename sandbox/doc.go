@@ -44,6 +44,9 @@ type Options struct {
 	// UIDBase is the first user id boxes get; the next 65 536 belong to this
 	// host. Default 200000.
 	UIDBase int
+	// RangeBase is the first user id of the ranges boxes with a root of their own
+	// get: 65 536 for each Shared, 8192 of them. Default 1<<30.
+	RangeBase int
 	// Subnet is the IPv4 network private boxes get addresses from, as
 	// "10.213.0.0/16". Default: the first of a few that no route of the host touches.
 	Subnet string
@@ -95,6 +98,13 @@ type Config struct {
 	// Zygote leaves root and the capabilities a zygote needs to sandbox what
 	// it forks (PLAN.md). Only trusted code may run in such a box.
 	Zygote bool
+	// Shared is what the box has in common with others; its network is used
+	// instead of Network. With Hold and without Root, Box.Enter goes on.
+	Shared *Shared
+	// Root is the box's own root file system; Binds, Files of /etc, WriteDir
+	// and Zygote mean nothing then, and HOME and PATH are not added to Env:
+	// HOME is the user's of /etc/passwd when missing.
+	Root *Root
 	// WriteDir is a host folder bound read-write at /code, for builds, like a
 	// Bind with Write and Own.
 	WriteDir string

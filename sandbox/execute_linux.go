@@ -16,10 +16,12 @@ type executor struct {
 	// everyThread applies changes of identity to all threads of the process:
 	// needed where this process stays as the box's init instead of exec'ing.
 	everyThread bool
+	fds         []int  // descriptors that came with the request
+	home        string // of the user a step named
 }
 
 // run executes the plan; the error names the step.
-func (x executor) run(p Plan) error {
+func (x *executor) run(p Plan) error {
 	for i, o := range p {
 		if err := x.step(o); err != nil {
 			return fmt.Errorf("step %d %s: %w", i, describe(o), err)
@@ -41,11 +43,15 @@ func signature(name string) (string, bool) {
 		return "", true
 	case "unshare", "umask", "setgid", "setuid", "dumpable", "pdeathsig":
 		return "n", true
-	case "setgroups", "dropbounding":
+	case "setgroups", "dropbounding", "caps":
 		return "n*", true
 	case "landlock":
 		return "s*", true
-	case "sethostname", "chdir", "seccomp", "pivot":
+	case "attach":
+		return "ns", true
+	case "user":
+		return "snnn", true
+	case "sethostname", "chdir", "seccomp", "pivot", "folder", "mask", "freeze":
 		return "s", true
 	case "mount":
 		return "sssns", true
@@ -67,7 +73,7 @@ func signature(name string) (string, bool) {
 	return "", false
 }
 
-func (x executor) step(o Op) error {
+func (x *executor) step(o Op) error {
 	sig, ok := signature(o.Name())
 	if !ok {
 		return errors.New("unknown operation")
@@ -131,11 +137,15 @@ func (x executor) step(o Op) error {
 		}
 		return landlock(paths)
 	}
+	switch o.Name() {
+	case "attach", "folder", "mask", "freeze", "user", "caps":
+		return x.root(o)
+	}
 	return x.identity(o)
 }
 
 // identity carries out the steps that change who the process is.
-func (x executor) identity(o Op) error {
+func (x *executor) identity(o Op) error {
 	switch o.Name() {
 	case "dropbounding":
 		return dropBounding(o)
@@ -166,7 +176,7 @@ func (x executor) identity(o Op) error {
 // call makes a system call in this thread, and in all where asked for.
 //
 //go:uintptrescapes
-func (x executor) call(nr, a, b, c uintptr) error {
+func (x *executor) call(nr, a, b, c uintptr) error {
 	if x.everyThread {
 		_, _, e := syscall.AllThreadsSyscall(nr, a, b, c)
 		if e != syscall.ENOTSUP { // with cgo (the race detector's builds) there is only this thread's
@@ -177,7 +187,7 @@ func (x executor) call(nr, a, b, c uintptr) error {
 	return errno(e)
 }
 
-func (x executor) seccomp(text string) error {
+func (x *executor) seccomp(text string) error {
 	raw, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
 		return err

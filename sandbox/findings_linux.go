@@ -48,7 +48,7 @@ func (h *Host) Findings() []engine.Finding {
 	say("new mount calls", a.newMount, "folders can be shown in warm instances (open_tree, move_mount, mount_setattr)",
 		"code is linked or copied to warm instances, file by file", "Linux 5.12 or newer")
 	say("pidfd", a.pidfd, "processes forked by zygotes are watched without races", "no zygotes", "Linux 5.3 or newer")
-	say("overlay", a.overlay, "overlay file systems", "no overlay file systems; not used for functions", "modprobe overlay")
+	out = append(out, h.rootFindings()...)
 	say("kill on parent death", a.mounts, "nothing outlives hearth: signal at the parent's death, pid namespace, and a sweep at the next start",
 		"what a program starts can outlive a killed hearth until the next start", "see namespaces")
 	return out

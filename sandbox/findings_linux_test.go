@@ -27,7 +27,7 @@ func TestFindings(t *testing.T) {
 // TestWithout takes one mechanism after the other away: it is said, and boxes run on.
 func TestWithout(t *testing.T) {
 	all := []string{"namespaces", "own users", "user namespaces", "network namespaces", "private network", "seccomp", "landlock",
-		"cgroup memory", "cgroup cpu", "cgroup pids", "new mount calls", "pidfd"}
+		"cgroup memory", "cgroup cpu", "cgroup pids", "new mount calls", "pidfd", "overlay", "container users"}
 	for _, check := range all {
 		t.Run(check, func(t *testing.T) {
 			h := open(t, func(o *Options) { o.Without = []string{check} })

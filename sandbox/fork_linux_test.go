@@ -66,7 +66,7 @@ func startZygote(t *testing.T, h *Host) *zygote {
 		t.Fatal(err)
 	}
 	where := strings.Fields(string(out))
-	code, err := filepath.Abs("../../../runtime/python")
+	code, err := filepath.Abs("../runtime/python")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,8 +27,9 @@ type Host struct {
 	layout   *layout
 	groups   *cgroups
 	net      *network // nil: no private network
-	noNet    error    // why
-	noMounts error    // why a box with namespaces did not start
+	roots    *roots
+	noNet    error // why
+	noMounts error // why a box with namespaces did not start
 	allows   abilities
 	spawner  chan func()
 	done     chan struct{} // the spawner has ended
@@ -79,6 +80,9 @@ func Open(ctx context.Context, o Options) (*Host, error) {
 	if o.UIDBase == 0 {
 		o.UIDBase = 200000
 	}
+	if o.RangeBase == 0 {
+		o.RangeBase = 1 << 30
+	}
 	state = filepath.Join(state, "sandbox") // the folder may be shared with others of hearth
 	stage := filepath.Join(state, "root")
 	if err := os.MkdirAll(stage, 0o755); err != nil {
@@ -87,6 +91,7 @@ func Open(ctx context.Context, o Options) (*Host, error) {
 	sum := sha256.Sum256([]byte(state))
 	h := &Host{o: o, log: o.Log, state: state, hash: hex.EncodeToString(sum[:5]),
 		spawner: make(chan func()), done: make(chan struct{}), boxes: map[string]*Box{}, users: map[int]bool{}}
+	h.roots = &roots{dir: filepath.Join(state, "roots"), shared: map[int]*Shared{}}
 	h.sweep()
 	go h.spawn()
 	h.allows = h.probe()
@@ -135,6 +140,9 @@ func (h *Host) sweep() {
 		os.Remove(filepath.Join(h.state, "cgroups"))
 	}
 	h.sweepSlots()
+	if err := os.RemoveAll(h.roots.dir); err != nil {
+		h.log.Warn("cannot remove what containers of a former process wrote", "error", err)
+	}
 }
 
 func (h *Host) openGroups() {
@@ -276,6 +284,7 @@ func (h *Host) Close(ctx context.Context) error {
 	close(h.spawner)
 	<-h.done
 	var errs []error
+	h.closeRoots()
 	if h.net != nil {
 		errs = append(errs, h.net.close())
 	}

@@ -28,16 +28,21 @@ type request struct {
 	Hold  bool     `json:"hold,omitempty"`
 	Init  bool     `json:"init,omitempty"`
 	Files int      `json:"files,omitempty"`
+	// Fds descriptors follow the message, for the plan; HOME is the one of
+	// the user the plan names.
+	Fds int `json:"fds,omitempty"`
 }
 
 // reply is what sandbox-init answers; exec closes the socket, which says that
 // all went well.
 type reply struct {
-	Stage  string `json:"stage"` // ready (held), exec, started (below init), failed, exit (below init)
+	Stage  string `json:"stage"` // ready (held), exec, started (below init), failed, ran (a task), exit (below init)
 	Error  string `json:"error,omitempty"`
 	Errno  int    `json:"errno,omitempty"`
 	Code   int    `json:"code,omitempty"`
 	Signal int    `json:"signal,omitempty"`
+	ID     int    `json:"id,omitempty"`     // of a task that ran
+	Output string `json:"output,omitempty"` // of a task
 }
 
 // Main is to be called first thing by main (and TestMain) with os.Args. When
@@ -69,7 +74,8 @@ func sandboxInit(fd int) int {
 		c.send(reply{Stage: "failed", Error: err.Error(), Errno: int(e)})
 		return code
 	}
-	if err := (executor{everyThread: q.Init}).run(q.Plan); err != nil {
+	x := &executor{everyThread: q.Init}
+	if err := c.plan(x, q); err != nil {
 		return fail(125, err)
 	}
 	if q.Hold {
@@ -80,7 +86,13 @@ func sandboxInit(fd int) int {
 		if err := c.receive(&next); err != nil {
 			return 125
 		}
+		if err := c.plan(x, next); err != nil {
+			return fail(125, err)
+		}
 		q.Args, q.Env, q.Dir = next.Args, next.Env, next.Dir
+	}
+	if x.home != "" && !has(q.Env, "HOME") {
+		q.Env = append(q.Env, "HOME="+x.home)
 	}
 	if len(q.Args) == 0 {
 		return fail(127, errors.New("no program given"))
@@ -125,32 +137,90 @@ func miniInit(c wire, path string, q request, fail func(int, error) int) int {
 	if err := c.send(reply{Stage: "started"}); err != nil {
 		return 125 // the host is gone; the program ends with this process
 	}
+	children := make(chan struct{}, 1)
+	children <- struct{}{}
 	go func() {
 		for s := range signals {
-			if n, ok := s.(syscall.Signal); ok && n != syscall.SIGCHLD && n != syscall.SIGURG && n != syscall.SIGPIPE {
+			if s == syscall.SIGCHLD {
+				select {
+				case children <- struct{}{}:
+				default:
+				}
+				continue
+			}
+			if n, ok := s.(syscall.Signal); ok && n != syscall.SIGURG && n != syscall.SIGPIPE {
 				syscall.Kill(pid, n)
 			}
 		}
 	}()
+	t := &tasks{wire: c, env: q.Env, running: map[int]*running{}}
+	asked := make(chan task)
+	go t.serve(asked)
+	for { // this thread starts all programs: it surely is the box's user
+		select {
+		case q := <-asked:
+			t.take(q)
+		case <-children:
+			for {
+				var st syscall.WaitStatus
+				got, err := syscall.Wait4(-1, &st, syscall.WNOHANG, nil)
+				if err == syscall.EINTR {
+					continue
+				}
+				if err != nil || got == 0 {
+					break
+				}
+				if got != pid {
+					t.ended(got, st)
+					continue
+				}
+				if st.Signaled() {
+					t.send(reply{Stage: "exit", Code: -1, Signal: int(st.Signal())})
+					return 128 + int(st.Signal())
+				}
+				t.send(reply{Stage: "exit", Code: st.ExitStatus()})
+				return st.ExitStatus()
+			}
+		}
+	}
+}
+
+// plan takes the descriptors that come with a request and carries out its plan.
+func (w wire) plan(x *executor, q request) (err error) {
+	if q.Fds > 0 {
+		if x.fds, err = w.receiveFds(q.Fds); err != nil {
+			return err
+		}
+	}
+	return x.run(q.Plan)
+}
+
+// receiveFds takes descriptors, which come with a byte of their own.
+func (w wire) receiveFds(n int) ([]int, error) {
+	oob := make([]byte, unix.CmsgSpace(4*n))
 	for {
-		var st syscall.WaitStatus
-		got, err := syscall.Wait4(-1, &st, 0, nil)
-		if err == syscall.EINTR {
+		_, oobn, _, _, err := unix.Recvmsg(int(w), make([]byte, 1), oob, unix.MSG_CMSG_CLOEXEC)
+		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
-			return 125
+			return nil, err
 		}
-		if got != pid || !(st.Exited() || st.Signaled()) {
-			continue
+		msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
+		if err != nil || len(msgs) != 1 {
+			return nil, fmt.Errorf("no descriptors came along: %v", err)
 		}
-		if st.Signaled() {
-			c.send(reply{Stage: "exit", Code: -1, Signal: int(st.Signal())})
-			return 128 + int(st.Signal())
-		}
-		c.send(reply{Stage: "exit", Code: st.ExitStatus()})
-		return st.ExitStatus()
+		return unix.ParseUnixRights(&msgs[0])
 	}
+}
+
+func has(env []string, name string) bool {
+	for _, e := range env {
+		if strings.HasPrefix(e, name+"=") {
+			return true
+		}
+	}
+	return false
 }
 
 func pathOf(env []string) string {

@@ -142,6 +142,24 @@ func parent(args []string) int {
 		}
 		pids = append(pids, fmt.Sprint(b.Pid()))
 	}
+	image := args[0] + "/image"
+	os.Mkdir(image, 0o755)
+	s, err := h.Share("pod", NetworkPrivate)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	v, err := s.Volume(VolumeConfig{Memory: true})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	b, err := h.Start(context.Background(), Config{Shared: s, Hold: true, Root: &Root{Layers: []string{image}, Mounts: []Mount{{Volume: v, Path: "/v"}}}})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	pids = append(pids, fmt.Sprint(b.Pid()))
 	fmt.Println(strings.Join(pids, " "))
 	io.Copy(io.Discard, os.Stdin) // until killed
 	return 1

@@ -302,6 +302,7 @@ func (l *link) build() error {
 	}
 	_, err = inNamespace(ns, func() (struct{}, error) {
 		none := struct{}{}
+		openPorts()
 		if err := loopbackUp(); err != nil {
 			return none, err
 		}
@@ -332,10 +333,16 @@ func newNamespace() (fd int, err error) {
 	return fd, err
 }
 
-// inside runs f, which starts a process, on the spawner's thread in this
-// network; a nil link changes nothing.
-func (l *link) inside(f func() (*os.Process, error)) (*os.Process, error) {
-	if l == nil {
+// inside runs f, which starts a process, on the spawner's thread in the box's
+// network, when that exists already.
+func (b *Box) inside(f func() (*os.Process, error)) (*os.Process, error) {
+	ns := -1
+	if b.link != nil {
+		ns = b.link.ns
+	} else if b.shared != nil {
+		ns = b.shared.ns
+	}
+	if ns < 0 {
 		return f()
 	}
 	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -343,12 +350,12 @@ func (l *link) inside(f func() (*os.Process, error)) (*os.Process, error) {
 		return nil, err
 	}
 	defer unix.Close(home)
-	if err := unix.Setns(l.ns, unix.CLONE_NEWNET); err != nil {
+	if err := unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
 		return nil, err
 	}
 	p, err := f()
 	if back := unix.Setns(home, unix.CLONE_NEWNET); back != nil {
-		l.n.h.log.Error("the spawning thread is stuck in a box's network; restart hearth", "error", back)
+		b.h.log.Error("the spawning thread is stuck in a box's network; restart hearth", "error", back)
 	}
 	return p, err
 }

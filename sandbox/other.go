@@ -254,6 +254,49 @@ func (a *Adoption) Close() {}
 
 func (h *Host) takeBack([]string) {}
 
+// Shared is what boxes have in common; never made here.
+type Shared struct{}
+
+// Volume is a folder boxes have in common; never made here.
+type Volume struct{}
+
+// Containers says that boxes have no root of their own here.
+func (h *Host) Containers() error { return unsupported("running containers") }
+
+// Overlay is false here.
+func (h *Host) Overlay() bool { return false }
+
+// Share is not to be had here.
+func (h *Host) Share(string, string) (*Shared, error) { return nil, unsupported("running containers") }
+
+// Dial fails here.
+func (s *Shared) Dial(context.Context, string, string) (net.Conn, error) {
+	return nil, unsupported("a network of one's own")
+}
+
+// Listening lists nothing here.
+func (s *Shared) Listening() ([]int, error) { return nil, nil }
+
+// Volume is not to be had here.
+func (s *Shared) Volume(VolumeConfig) (*Volume, error) { return nil, unsupported("a volume") }
+
+// Close does nothing here.
+func (s *Shared) Close() {}
+
+// Used is 0 here.
+func (v *Volume) Used() int64 { return 0 }
+
+// Disk is 0 here.
+func (b *Box) Disk() int64 { return 0 }
+
+// Enter is not to be had here.
+func (b *Box) Enter(context.Context, Config) error { return unsupported("running containers") }
+
+// Do is not to be had here.
+func (b *Box) Do(context.Context, []string) (engine.Exit, string, error) {
+	return engine.Exit{}, "", unsupported("running something beside a program")
+}
+
 func unsupported(what string) error {
 	return api.Errorf(api.CodeUnsupported, "%s needs Linux", what)
 }

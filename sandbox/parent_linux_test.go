@@ -29,7 +29,7 @@ func TestNothingOutlivesTheParent(t *testing.T) {
 	}
 	line, _ := bufio.NewReader(stdout).ReadString('\n')
 	pids := strings.Fields(line)
-	if len(pids) != 3 {
+	if len(pids) != 4 {
 		t.Fatalf("the parent said %q", line)
 	}
 	var fds []unix.PollFd
@@ -67,7 +67,17 @@ func TestNothingOutlivesTheParent(t *testing.T) {
 			return nil
 		})
 	}
+	roots := filepath.Join(state, "sandbox", "roots")
+	if left, _ := os.ReadDir(roots); len(left) != 1 {
+		t.Errorf("the killed process had %v below %s, want one", left, roots)
+	}
 	h := open(t, func(o *Options) { o.State = state }) // finds the cgroups
+	if left, _ := os.ReadDir(roots); len(left) > 0 {
+		t.Errorf("%s/%s was not swept", roots, left[0].Name())
+	}
+	if b, _ := os.ReadFile("/proc/self/mountinfo"); strings.Contains(string(b), state) {
+		t.Errorf("mounts are left:\n%s", b)
+	}
 	for _, d := range h.groups.folders() {
 		entries, _ := os.ReadDir(d)
 		for _, e := range entries {

@@ -18,7 +18,6 @@ type abilities struct {
 	pidfd    bool
 	landlock int
 	userNS   bool
-	overlay  bool
 	netAdmin bool
 	caps     uint64
 }
@@ -44,8 +43,6 @@ func (h *Host) probe() abilities {
 		unix.Close(fd)
 		a.pidfd = !h.without("pidfd")
 	}
-	b, _ := os.ReadFile("/proc/filesystems")
-	a.overlay = strings.Contains(string(b), "\toverlay\n")
 	return a
 }
 

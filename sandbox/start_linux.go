@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -56,11 +55,22 @@ func (h *Host) prepare(c *Config) (*Box, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Root != nil && c.Shared == nil {
+		h.give(c.ID, uid)
+		return nil, api.Errorf(api.CodeInvalid, "a box with a root of its own needs something to share")
+	}
 	b := &Box{h: h, id: c.ID, uid: uid, gid: uid, limits: withDefaults(c.Limits), init: c.Init,
 		done: make(chan struct{}), slot: uid, zygote: c.Zygote, writeDir: c.WriteDir, ownNet: c.Network == NetworkPrivate || c.Network == NetworkNone}
 	switch {
 	case !h.allows.root:
 		b.uid, b.gid = os.Getuid(), os.Getgid()
+	case c.Shared != nil:
+		if err := c.Shared.enter(); err != nil {
+			h.give(b.id, b.slot)
+			return nil, err
+		}
+		b.shared, b.uid, b.gid, b.ownNet = c.Shared, c.Shared.base, c.Shared.base, c.Shared.ns >= 0
+		c.Network = NetworkHost // nothing of its own
 	case c.Zygote:
 		b.uid, b.gid = 0, 0
 	}
@@ -69,6 +79,7 @@ func (h *Host) prepare(c *Config) (*Box, error) {
 	}
 	if b.group, err = h.groups.make(b.id); err != nil {
 		h.give(b.id, b.slot)
+		b.shared.leave()
 		return nil, api.Errorf(api.CodeStartFailed, "cannot make a cgroup").WithCause(err)
 	}
 	// Until exec the limits must leave room for sandbox-init itself.
@@ -81,7 +92,7 @@ func (h *Host) prepare(c *Config) (*Box, error) {
 	if err = b.group.limit(first); err == nil && c.Network == NetworkPrivate && h.net != nil {
 		b.link, err = h.net.take()
 	}
-	if err == nil {
+	if err == nil && b.shared == nil {
 		b.slots, err = h.makeSlots(*c)
 	}
 	for _, dir := range c.owned() {
@@ -110,9 +121,14 @@ func (h *Host) launch(ctx context.Context, b *Box, c Config) error {
 	defer null.Close()
 	files := []*os.File{null, orNull(c.Stdout, null), orNull(c.Stderr, null)}
 	files = append(append(files, c.Files...), there)
-	attr := &os.ProcAttr{Files: files, Dir: "/", Env: []string{"GOGC=off", "GOMAXPROCS=2"}, Sys: h.attributes(b)}
+	attr := &os.ProcAttr{Files: files, Dir: "/", Env: []string{"GOGC=off", "GOMAXPROCS=2"}, Sys: h.attributes(b, c)}
 	args := append(slices.Clone(h.o.Self), strconv.Itoa(len(files)-1))
 
+	path := args[0]
+	if exe := h.ownProgram(b); exe != nil { // its number inside follows the others
+		path = "/proc/self/fd/" + strconv.Itoa(len(files))
+		attr.Files = append(files, exe)
+	}
 	var proc *os.Process
 	begin := time.Now()
 	h.onSpawner(func() {
@@ -120,12 +136,12 @@ func (h *Host) launch(ctx context.Context, b *Box, c Config) error {
 			unix.Setpriority(unix.PRIO_PROCESS, 0, c.Nice)
 			defer unix.Setpriority(unix.PRIO_PROCESS, 0, 0)
 		}
-		proc, err = b.link.inside(func() (*os.Process, error) { return os.StartProcess(args[0], args, attr) })
+		proc, err = b.inside(func() (*os.Process, error) { return os.StartProcess(path, args, attr) })
 	})
 	if err != nil && b.intoGroup { // before Linux 5.7: moved by its number later
 		b.intoGroup, attr.Sys.UseCgroupFD = false, false
 		h.onSpawner(func() {
-			proc, err = b.link.inside(func() (*os.Process, error) { return os.StartProcess(args[0], args, attr) })
+			proc, err = b.inside(func() (*os.Process, error) { return os.StartProcess(path, args, attr) })
 		})
 	}
 	there.Close() // the only other end is the box's: its end is ours to see
@@ -159,13 +175,21 @@ func (b *Box) begin(c Config) error {
 			return api.Errorf(api.CodeStartFailed, "cannot move the box into its cgroup: %v", err).WithCause(err)
 		}
 	}
+	if b.shared != nil {
+		q := request{Hold: c.Hold, Init: c.Init, Files: len(c.Files)}
+		if c.Root == nil {
+			return b.tell(q, nil) // Enter says more
+		}
+		return b.enter(q, c)
+	}
 	plan := b.h.layout.plan(boxPlan{Config: c, uid: b.uid, gid: b.gid, ownNet: b.ownNet && b.link == nil, newUser: !b.h.allows.root, slots: b.slots})
 	q := request{Plan: plan, Args: c.Args, Env: environment(c.Env), Dir: c.Dir, Hold: c.Hold, Init: c.Init, Files: len(c.Files)}
-	return b.tell(q)
+	return b.tell(q, nil)
 }
 
 // tell sends a request and waits until the program was exec'ed or is held.
-func (b *Box) tell(q request) error {
+func (b *Box) tell(q request, fds []int) error {
+	q.Fds = len(fds)
 	b.wireMu.Lock() // finish closes the socket, but only when the last word of the other side is read
 	defer b.wireMu.Unlock()
 	msg, err := frame(q)
@@ -173,6 +197,9 @@ func (b *Box) tell(q request) error {
 		return api.Errorf(api.CodeInvalid, "%v", err)
 	}
 	if _, err := b.wire.Write(msg); err != nil {
+		return api.Errorf(api.CodeStartFailed, "the box ended before it was told what to run").WithCause(err)
+	}
+	if err := sendFds(b.wire, fds); err != nil {
 		return api.Errorf(api.CodeStartFailed, "the box ended before it was told what to run").WithCause(err)
 	}
 	var r reply
@@ -187,11 +214,13 @@ func (b *Box) tell(q request) error {
 		b.held.Store(true)
 		return nil
 	case err == nil && r.Stage == "started":
+		b.mu.Lock()
 		b.reported = make(chan struct{})
+		b.mu.Unlock()
 		go b.reports()
 		return b.tighten()
 	case err == nil:
-		return api.Errorf(api.CodeStartFailed, "the box did not start: %s", r.Error).WithCause(syscall.Errno(r.Errno))
+		return api.Errorf(api.CodeStartFailed, "the box did not start: %s", r.Error).WithCause(&StartError{Text: r.Error, Errno: syscall.Errno(r.Errno)})
 	case b.killed.Load():
 		return api.Errorf(api.CodeStartFailed, "the box was killed while it started")
 	}
@@ -206,21 +235,15 @@ func (b *Box) tighten() error {
 	return nil
 }
 
-// reports reads how the program below a mini init ended.
-func (b *Box) reports() {
-	defer close(b.reported)
-	var r reply
-	if receive(b.wire, &r) == nil && r.Stage == "exit" {
-		b.report.Store(&r)
-	}
-}
-
 // Exec lets a held box go on with a program. It can be used once.
 func (b *Box) Exec(args, env []string, dir string) error {
 	if !b.held.CompareAndSwap(true, false) {
 		return api.Errorf(api.CodeInvalid, "box %s does not wait for a program", b.id)
 	}
-	if err := b.tell(request{Args: args, Env: environment(env), Dir: dir}); err != nil {
+	if b.shared == nil {
+		env = environment(env)
+	}
+	if err := b.tell(request{Args: args, Env: env, Dir: dir}, nil); err != nil {
 		b.Kill()
 		<-b.done
 		return err
@@ -228,12 +251,12 @@ func (b *Box) Exec(args, env []string, dir string) error {
 	return nil
 }
 
-func (h *Host) attributes(b *Box) *syscall.SysProcAttr {
+func (h *Host) attributes(b *Box, c Config) *syscall.SysProcAttr {
 	a := &syscall.SysProcAttr{}
 	if h.allows.mounts {
 		a.Cloneflags = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 	}
-	if b.ownNet && b.link == nil {
+	if b.ownNet && b.link == nil && b.shared == nil {
 		a.Cloneflags |= unix.CLONE_NEWNET
 	}
 	if !h.allows.root && h.allows.mounts {
@@ -242,6 +265,15 @@ func (h *Host) attributes(b *Box) *syscall.SysProcAttr {
 		a.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP, unix.CAP_NET_ADMIN}
 		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: b.uid, HostID: b.uid, Size: 1}}
 		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: b.gid, HostID: b.gid, Size: 1}}
+	}
+	if b.shared != nil && h.roots.users {
+		var uid, gid *int64
+		if c.Root != nil {
+			uid, gid = c.Root.UID, c.Root.GID
+		}
+		a.Cloneflags |= unix.CLONE_NEWUSER
+		a.UidMappings, a.GidMappings, a.GidMappingsEnableSetgroups = b.shared.rangeMaps(uid), b.shared.rangeMaps(gid), true
+		a.Credential = &syscall.Credential{}
 	}
 	if h.groups.v2 && len(h.groups.roots) > 0 {
 		if fd, err := b.group.open(); err == nil {
@@ -254,13 +286,10 @@ func (h *Host) attributes(b *Box) *syscall.SysProcAttr {
 
 func environment(env []string) []string {
 	out := slices.Clone(env)
-	has := func(name string) bool {
-		return slices.ContainsFunc(out, func(e string) bool { return strings.HasPrefix(e, name+"=") })
-	}
-	if !has("HOME") {
+	if !has(out, "HOME") {
 		out = append(out, "HOME=/tmp")
 	}
-	if !has("PATH") {
+	if !has(out, "PATH") {
 		out = append(out, "PATH="+defaultPath)
 	}
 	return out
