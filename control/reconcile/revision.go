@@ -78,7 +78,6 @@ func (a *attempt) create(ctx context.Context, spec api.RevisionSpec, n int64) (*
 // a revision.
 func revisionSpec(f *api.Function, b Built) api.RevisionSpec {
 	s := f.Spec
-	idle := s.Scale.Idle.Or(api.DefaultIdle)
 	spec := api.RevisionSpec{
 		Function: f.Metadata.Name, Runtime: cmp.Or(b.Runtime, s.Runtime), Artifact: b.Artifact, Handler: cmp.Or(b.Handler, s.Handler),
 		Command: s.Command, Env: s.Env, EnvFrom: s.EnvFrom, Secrets: s.Secrets, Config: s.Config,
@@ -88,7 +87,7 @@ func revisionSpec(f *api.Function, b Built) api.RevisionSpec {
 		},
 		Timeout:     api.Duration{Duration: s.Timeout.Or(api.DefaultTimeout)},
 		Concurrency: cmp.Or(s.Concurrency, api.DefaultConcurrency),
-		Scale:       api.Scale{Min: s.Scale.Min, Max: cmp.Or(s.Scale.Max, api.DefaultMaxScale), Idle: &api.Duration{Duration: idle}},
+		Scale:       api.Scale{Min: s.Scale.Min, Max: cmp.Or(s.Scale.Max, api.DefaultMaxScale), Idle: s.Scale.Idle, Auto: s.Scale.Auto},
 		Network:     s.Network,
 		Port:        s.Port,
 		BodyLimit:   s.BodyLimit.Bytes(api.DefaultBodyLimit),
