@@ -14,6 +14,7 @@ import (
 	"github.com/hearth-run/hearth/control/binding"
 	"github.com/hearth-run/hearth/control/build"
 	"github.com/hearth-run/hearth/control/reconcile"
+	"github.com/hearth-run/hearth/control/registry"
 	"github.com/hearth-run/hearth/control/server"
 	"github.com/hearth-run/hearth/core/engine"
 	"github.com/hearth-run/hearth/core/identity"
@@ -51,6 +52,7 @@ type Node struct {
 	builder  *build.Builder
 	loops    *reconcile.Reconciler
 	foreign  *reconcile.Foreign
+	registry *registry.Registry // of images
 	api      *server.Server
 	apiHTTP  *http.Server
 	find     func(string) runtime.Interpreter
@@ -141,6 +143,9 @@ func (n *Node) open(ctx context.Context) (undo []func(), err error) {
 	if n.blobs, err = file.Open(at("blobs")); err != nil {
 		return undo, err
 	}
+	if err := n.openRegistry(); err != nil {
+		return undo, err
+	}
 	n.engine, err = process.Open(ctx, process.Options{
 		State: at("engine"), Blobs: n.blobs, Sink: n.records.AddLine, Log: log, Find: n.find,
 		PoolMemory: n.cfg.PoolMemory, Self: n.cfg.Self, Without: n.cfg.Without,
@@ -190,11 +195,11 @@ func (n *Node) run(ctx context.Context, a *server.Authority, front, back net.Lis
 	serving, drain := context.WithCancel(loops)
 	n.halt, n.drain = halt, drain
 	n.apiHTTP = &http.Server{
-		Handler: n.api, TLSConfig: a.TLS(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: n.handler(), TLSConfig: a.TLS(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: quiet(n.cfg.Log),
 	}
 	for _, f := range []func(context.Context) error{
-		n.scaler.Run, n.api.Run,
+		n.scaler.Run, n.api.Run, n.registry.Run,
 		func(ctx context.Context) error { n.gateway.Follow(ctx); return nil },
 		func(ctx context.Context) error { n.binder.Run(ctx); return nil },
 		func(ctx context.Context) error { n.loops.Run(ctx); return nil },

@@ -1,0 +1,64 @@
+package node
+
+import (
+	"context"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/control/registry"
+	"github.com/hearth-run/hearth/core/store"
+	"github.com/hearth-run/hearth/driver/token"
+)
+
+// openRegistry opens the image registry this node serves beside its API.
+func (n *Node) openRegistry() error {
+	tokens, err := token.Open(filepath.Join(n.State, "token.key"))
+	if err != nil {
+		return err
+	}
+	n.registry, err = registry.Open(registry.Options{
+		Dir: filepath.Join(n.State, "registry"), Identity: tokens, Log: n.cfg.Log, Exists: n.tenant, Used: n.named,
+	})
+	return err
+}
+
+// handler serves the API, and the registry where its clients look for it.
+func (n *Node) handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/") {
+			n.registry.ServeHTTP(w, r)
+			return
+		}
+		n.api.ServeHTTP(w, r)
+	})
+}
+
+// tenant reports whether there is a namespace of this name.
+func (n *Node) tenant(ctx context.Context, name string) (bool, error) {
+	_, err := n.store.Get(ctx, store.Key{Resource: api.Namespaces, Name: name})
+	if api.IsCode(err, api.CodeNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+var digests = regexp.MustCompile(`@(sha256:[0-9a-f]{64})`)
+
+// named collects the digests of images that objects name. Whatever looks like
+// one counts, in whichever field it is.
+func (n *Node) named(ctx context.Context) (map[string]bool, error) {
+	all, err := n.store.List(ctx, store.Query{})
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]bool{}
+	for _, r := range all.Records {
+		for _, m := range digests.FindAllSubmatch(r.Value, -1) {
+			found[string(m[1])] = true
+		}
+	}
+	return found, nil
+}
