@@ -83,7 +83,9 @@ func (c *Client) get(ctx context.Context, fresh bool) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{nc: socket.Wrap(nc), buf: make([]byte, bufSize)}, nil
+	k := &conn{nc: socket.Wrap(nc), buf: make([]byte, bufSize)}
+	k.interrupt = func() { k.nc.SetDeadline(time.Unix(1, 0)) }
+	return k, nil
 }
 
 func (c *Client) put(k *conn) {
@@ -123,6 +125,11 @@ func Idempotent(method string) bool {
 	return false
 }
 
+// afterFuncer is a context that does what context.AfterFunc does for others.
+type afterFuncer interface {
+	AfterFunc(f func()) (stop func() bool)
+}
+
 // try makes a call on one connection. begun says that the body is being read.
 func (c *Client) try(ctx context.Context, rq *Request, fresh bool) (r *Response, begun bool, err error) {
 	if err := ctx.Err(); err != nil {
@@ -133,19 +140,28 @@ func (c *Client) try(ctx context.Context, rq *Request, fresh bool) (r *Response,
 		return nil, false, &api.Error{Code: api.CodeInstanceLost, Message: "the instance does not answer", Cause: fmt.Errorf("%w: %w", ErrUnanswered, err)}
 	}
 	r = &Response{c: c, k: k, ctx: ctx}
-	if rq.Deadline > 0 {
-		k.nc.SetDeadline(time.Now().Add(rq.Deadline))
-	} else if k.used {
-		k.nc.SetDeadline(time.Time{}) // that of the call before
-	}
+	k.deadline(rq.Deadline)
 	// Whoever cancels makes the connection's reads and writes fail at once.
-	r.stop = context.AfterFunc(ctx, func() { k.nc.SetDeadline(time.Unix(1, 0)) })
+	if a, ok := ctx.(afterFuncer); ok {
+		r.stop = a.AfterFunc(k.interrupt)
+	} else {
+		r.stop = context.AfterFunc(ctx, k.interrupt)
+	}
 	k.out = appendHead(k.out[:0], rq)
-	n, err := k.nc.Write(k.out)
+	var n int
+	if rq.Body == nil {
+		k.r = 0
+		n, k.w, err = socket.Exchange(k.nc, k.out, k.buf)
+	} else {
+		n, err = k.nc.Write(k.out)
+	}
 	if err != nil && n == 0 && k.used && errors.Is(err, syscall.EPIPE) {
 		// The program closed the connection before: it saw nothing of this.
 		r.Close()
 		return nil, false, callError(ctx, fmt.Errorf("%w: %w: %w", errUnsent, ErrUnanswered, err), false)
+	}
+	if err != nil && n == len(k.out) {
+		return nil, false, r.lost(err)
 	}
 	if err == nil && rq.Body != nil {
 		begun, r.pumped = true, true

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hearth-run/hearth/runtime/frame"
 )
@@ -27,11 +28,29 @@ type conn struct {
 	r, w int
 	out  []byte // request head and first bytes
 
+	until     time.Time // the deadline that is set; zero: none
+	interrupt func()    // makes reads and writes fail at once
+
 	mode    int
 	left    int64 // of the body, or of the chunk
 	ended   bool  // the body's last byte has been taken
 	keep    bool
 	trailer frame.Fields
+}
+
+// deadline gives the call d from now; 0: no deadline. It may come late by a
+// hundredth of d: connections are used again so soon that one deadline does for
+// many calls.
+func (c *conn) deadline(d time.Duration) {
+	switch now := time.Now(); {
+	case d == 0 && !c.until.IsZero():
+		c.until = time.Time{}
+	case d > 0 && (c.until.Before(now.Add(d)) || c.until.After(now.Add(d+d/100))):
+		c.until = now.Add(d + d/100)
+	default:
+		return
+	}
+	c.nc.SetDeadline(c.until)
 }
 
 // fill reads once; it makes room first.

@@ -79,11 +79,7 @@ func (r *Response) SetDeadline(d time.Duration) {
 	if r.k == nil || r.ctx.Err() != nil || r.bodyErr.Load() != nil {
 		return
 	}
-	var t time.Time
-	if d > 0 {
-		t = time.Now().Add(d)
-	}
-	r.k.nc.SetDeadline(t)
+	r.k.deadline(d)
 	if r.ctx.Err() != nil { // it ended meanwhile
 		r.k.nc.SetDeadline(time.Unix(1, 0))
 	}

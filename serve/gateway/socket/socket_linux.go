@@ -17,12 +17,12 @@ type Conn struct {
 	net.Conn
 	raw syscall.RawConn
 
-	in, out []byte // what is to be read or written
-	got     int
-	inErr   error
-	outErr  error
-	reading func(uintptr) bool
-	writing func(uintptr) bool
+	in, out                      []byte // what is to be read or written
+	got                          int
+	inErr                        error
+	outErr                       error
+	first                        bool // of an exchange
+	reading, writing, exchanging func(uintptr) bool
 }
 
 // Wrap returns nc with cheaper reads and writes where nc is a socket, and nc
@@ -38,7 +38,7 @@ func Wrap(nc net.Conn) net.Conn {
 		return nc
 	}
 	c := &Conn{Conn: nc, raw: raw}
-	c.reading, c.writing = c.read, c.write
+	c.reading, c.writing, c.exchanging = c.read, c.write, c.exchange
 	return c
 }
 
@@ -116,6 +116,41 @@ func (c *Conn) write(fd uintptr) bool {
 		}
 	}
 	return true
+}
+
+// Exchange writes p and then waits for bytes from the peer, of which it reads as
+// many as in has room for. wrote is how much of p was written. All that came
+// earlier must have been read: what is an answer to p cannot be there before p
+// was written, so nothing is tried before, and a peer that has closed its
+// sending half only, and before, is noticed at the deadline.
+func Exchange(nc net.Conn, p, in []byte) (wrote, n int, err error) {
+	c, ok := nc.(*Conn)
+	if !ok || len(p) == 0 || len(p) > short || len(in) == 0 || len(in) > short {
+		return exchange(nc, p, in)
+	}
+	c.out, c.outErr, c.in, c.got, c.inErr, c.first = p, nil, in, 0, nil, true
+	err = c.raw.Read(c.exchanging)
+	rest := c.out
+	wrote = len(p) - len(rest)
+	c.in, c.out = nil, nil
+	switch {
+	case err != nil:
+		return wrote, 0, err
+	case c.outErr != nil:
+		return wrote, 0, c.outErr
+	case len(rest) > 0: // it did not fit
+		m, n, err := exchange(c, rest, in)
+		return wrote + m, n, err
+	}
+	return wrote, c.got, c.inErr
+}
+
+func (c *Conn) exchange(fd uintptr) bool {
+	if c.first { // the poller has forgotten earlier events: the next one is the answer's
+		c.first = false
+		return !c.write(fd) || c.outErr != nil
+	}
+	return c.read(fd)
 }
 
 func (c *Conn) failed(op string, errno syscall.Errno) error {
