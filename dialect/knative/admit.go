@@ -82,10 +82,12 @@ func routeDefaults(_ Settings, a *api.Admission) {
 	}
 }
 
-// revisionDefaults leaves those that are there alone: they do not change.
+// revisionDefaults completes what is written over a revision, too: it does not
+// change, and a manifest without the defaults is no change.
 func revisionDefaults(s Settings, a *api.Admission) {
-	if a.Old == nil {
-		s.defaultRevision(ensure(a.Object, "spec"), nil)
+	spec, old := ensure(a.Object, "spec"), child(a.Old, "spec")
+	if a.Old == nil || !reflect.DeepEqual(spec, old) {
+		s.defaultRevision(spec, old)
 	}
 }
 
