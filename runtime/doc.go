@@ -13,7 +13,7 @@ import (
 	"io/fs"
 )
 
-//go:embed node/*.cjs node/*.mjs python/*.py PROTOCOL.md
+//go:embed node/*.cjs node/*.js node/*.mjs python/*.py PROTOCOL.md
 var files embed.FS
 
 // Files returns the loaders, as node/loader.cjs, python/loader.py and what they

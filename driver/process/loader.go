@@ -132,10 +132,14 @@ func (l *loader) boot(ctx context.Context, id string, urgent bool, run runner) (
 		return nil, err
 	}
 	if !urgent {
-		if err := w.warmUp(ctx); err != nil {
-			w.kill()
-			return nil, w.explainStart(err, l.runtime.Name)
-		}
+		err = w.warmUp(ctx)
+	}
+	if err == nil {
+		err = w.connect(ctx)
+	}
+	if err != nil {
+		w.kill()
+		return nil, w.explainStart(err, l.runtime.Name)
 	}
 	w.ready()
 	return w, nil
@@ -227,7 +231,7 @@ func (l *loader) specialise(ctx context.Context, i *instance, dir string) error 
 		return err
 	}
 	i.protocol = api.ProtocolHearth
-	i.dial = w.dialSocket
+	i.dial = w.dial
 	return nil
 }
 

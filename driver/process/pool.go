@@ -89,7 +89,6 @@ func (p *pool) take(ctx context.Context) (*warm, error) {
 			continue
 		}
 		p.mu.Unlock()
-		w.hurry()
 		// The refill waits until the call this instance is for is likely over:
 		// on a machine with few processors it would slow down just that call.
 		time.AfterFunc(refillDelay, p.adapt)
@@ -201,6 +200,9 @@ func (p *pool) launch(urgent bool) {
 		p.bytes += (w.memory - p.bytes) / 8
 	}
 	p.mu.Unlock()
+	if !urgent { // while it waits it does nothing, and whoever takes it shall not wait for this
+		w.hurry()
+	}
 	p.put(w)
 }
 
@@ -222,7 +224,6 @@ func (p *pool) put(w *warm) {
 	if len(p.waiting) > 0 {
 		c := p.waiting[0]
 		p.waiting = p.waiting[1:]
-		w.hurry()
 		c <- w
 	} else {
 		p.ready = append(p.ready, w)

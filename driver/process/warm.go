@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
@@ -18,9 +19,10 @@ type warm struct {
 	id      string
 	box     *sandbox.Box
 	out     *output
-	socket  string        // path of its listening socket; empty if it has none
-	volume  string        // host folder of a Fission environment's code
-	control *frame.Client // loaders only
+	socket  string                   // path of its listening socket; empty if it has none
+	volume  string                   // host folder of a Fission environment's code
+	control *frame.Client            // loaders only
+	spare   atomic.Pointer[net.Conn] // see connect; loaders only
 	born    time.Time
 	memory  int64 // bytes it used when it was ready
 }
@@ -69,6 +71,9 @@ func (w *warm) clean() {
 	if w.control != nil {
 		w.control.Close()
 	}
+	if c := w.spare.Swap(nil); c != nil {
+		(*c).Close()
+	}
 	if w.socket != "" {
 		os.Remove(w.socket)
 	}
@@ -110,4 +115,25 @@ func (w *warm) explain(err error, s *engine.Spec) error {
 func (w *warm) dialSocket(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
 	return d.DialContext(ctx, "unix", w.socket)
+}
+
+// connect opens a connection for the first who dials, so that the first call
+// need not wait until the loader has accepted it.
+func (w *warm) connect(ctx context.Context) error {
+	c, err := w.dialSocket(ctx)
+	if err == nil {
+		w.spare.Store(&c)
+	}
+	return err
+}
+
+// dial gives the connection there is, or opens one.
+func (w *warm) dial(ctx context.Context) (net.Conn, error) {
+	if c := w.spare.Swap(nil); c != nil {
+		if !w.ended() {
+			return *c, nil
+		}
+		(*c).Close()
+	}
+	return w.dialSocket(ctx)
 }

@@ -3,7 +3,7 @@
 
 const fs = require('fs');
 const path = require('path');
-const { createRequire } = require('module');
+const Module = require('module');
 const { pathToFileURL } = require('url');
 const { styleOf, styles } = require('./styles.cjs');
 
@@ -19,13 +19,26 @@ class LoadError extends Error {
   }
 }
 
+// What is not there is asked for without an exception: those take long.
+const absent = { throwIfNoEntry: false };
 const isFile = (p) => {
   try {
-    return fs.statSync(p).isFile();
+    return fs.statSync(p, absent)?.isFile() === true;
   } catch {
     return false;
   }
 };
+
+// packageOf reads the package.json of a folder; undefined where there is none
+// or it cannot be read.
+function packageOf(dir) {
+  const file = path.join(dir, 'package.json');
+  try {
+    return fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, 'utf8')) : undefined;
+  } catch {
+    return undefined;
+  }
+}
 
 function withExtension(base) {
   if (/\.[mc]?js$/.test(base) && isFile(base)) return base;
@@ -59,14 +72,12 @@ function locate(code, handler) {
       }
     }
   } else {
-    try {
-      const p = JSON.parse(fs.readFileSync(path.join(code, 'package.json'), 'utf8'));
-      if (typeof p.main === 'string') {
-        const f = withExtension(path.resolve(code, p.main));
-        if (f !== undefined) return { file: f, name: '' };
-        looked.push(`${p.main} (main of package.json)`);
-      }
-    } catch {}
+    const main = packageOf(code)?.main;
+    if (typeof main === 'string') {
+      const f = withExtension(path.resolve(code, main));
+      if (f !== undefined) return { file: f, name: '' };
+      looked.push(`${main} (main of package.json)`);
+    }
     for (const u of usualFiles) {
       const f = withExtension(path.join(code, u));
       if (f !== undefined) return { file: f, name: '' };
@@ -89,13 +100,10 @@ function isModule(file, source) {
   if (file.endsWith('.mjs')) return true;
   if (file.endsWith('.cjs')) return false;
   for (let dir = path.dirname(file); ; dir = path.dirname(dir)) {
-    try {
-      const t = JSON.parse(fs.readFileSync(path.join(dir, 'package.json'), 'utf8')).type;
-      if (t === 'module') return true;
-      if (t === 'commonjs') return false;
-      break;
-    } catch {}
-    if (dir === path.dirname(dir)) break;
+    const p = packageOf(dir);
+    if (p?.type === 'module') return true;
+    if (p?.type === 'commonjs') return false;
+    if (p !== undefined || dir === path.dirname(dir)) break;
   }
   return moduleSyntax.test(source);
 }
@@ -110,14 +118,39 @@ function clean(err) {
   return s;
 }
 
-async function importFile(file) {
+// requireFile is require(file) for a file whose text was read. It does without
+// looking for what is known already: where the file really is, whether it is a
+// module, and what is in it. code is the folder of the function.
+function requireFile(file, source, code) {
+  if (path.dirname(file) !== code || process.cwd() !== code || !fs.lstatSync(file).isFile()) {
+    return Module.createRequire(file)(file); // there may be links on the way to it
+  }
+  const parent = new Module(file); // as createRequire makes: user code has always had one
+  parent.filename = file;
+  parent.paths = Module._nodeModulePaths(code);
+  const m = new Module(file, parent);
+  m.filename = file;
+  m.paths = parent.paths;
+  Module._cache[file] = m;
+  let done = false;
+  try {
+    m._compile(source, file);
+    done = true;
+  } finally {
+    if (!done) delete Module._cache[file];
+  }
+  m.loaded = true;
+  return m.exports;
+}
+
+async function importFile(file, code) {
   let source = '';
   try {
     source = fs.readFileSync(file, 'utf8');
     if (source.includes('//# sourceMappingURL=')) process.setSourceMapsEnabled(true);
     if (isModule(file, source)) return await import(pathToFileURL(file).href);
     try {
-      return createRequire(file)(file);
+      return requireFile(file, source, code);
     } catch (err) {
       if (err instanceof SyntaxError && /import statement|Unexpected token 'export'|import\.meta|await is only valid/.test(err.message)) {
         return await import(pathToFileURL(file).href);
@@ -191,7 +224,7 @@ async function load(code, handler) {
   code = path.resolve(code);
   const { file, name } = locate(code, handler);
   process.argv[1] = file;
-  return pick(await importFile(file), file, name);
+  return pick(await importFile(file, code), file, name);
 }
 
 module.exports = { load, LoadError, clean };

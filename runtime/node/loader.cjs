@@ -82,6 +82,29 @@ function ended(call) {
   }
 }
 
+// become loads the code of a LOAD and says what came of it.
+function become(spec, say) {
+  const began = performance.now();
+  for (const [k, v] of Object.entries(spec.env ?? {})) process.env[k] = v;
+  process.env.NODE_ENV ??= 'production';
+  try {
+    process.chdir(spec.code);
+  } catch {}
+  return load(spec.code, spec.handler ?? '').then((h) => {
+    track(spec.concurrency ?? 1);
+    answerCall = runner(h.style, h.fn, h.self, spec, hooks);
+    onUpgrade = h.upgrade;
+    say(W.LOADED, { ms: Math.round((performance.now() - began) * 1000) / 1000 });
+  }).catch((err) => {
+    const known = err instanceof LoadError;
+    say(W.FAILED, {
+      message: known ? err.message : String(err),
+      traceback: known ? err.traceback : clean(err),
+      stage: known ? err.stage : 'import',
+    });
+  });
+}
+
 let answerCall = runner('event', () => 'warm', undefined, {}, hooks);
 
 const host = {
@@ -114,25 +137,7 @@ const host = {
       return;
     }
     loading = true;
-    const began = performance.now();
-    process.env.NODE_ENV ??= 'production';
-    for (const [k, v] of Object.entries(spec.env ?? {})) process.env[k] = v;
-    try {
-      process.chdir(spec.code);
-    } catch {}
-    load(spec.code, spec.handler ?? '').then((h) => {
-      track(spec.concurrency ?? 1);
-      answerCall = runner(h.style, h.fn, h.self, spec, hooks);
-      onUpgrade = h.upgrade;
-      control.json(W.LOADED, { ms: Math.round((performance.now() - began) * 1000) / 1000 });
-    }).catch((err) => {
-      const known = err instanceof LoadError;
-      control.json(W.FAILED, {
-        message: known ? err.message : String(err),
-        traceback: known ? err.traceback : clean(err),
-        stage: known ? err.stage : 'import',
-      });
-    });
+    become(spec, (type, v) => control.json(type, v));
   },
   drain() {
     draining = true;
@@ -164,12 +169,13 @@ async function warmUp() {
   await import('data:text/javascript,export default 1');
   await import('./warm.mjs');
   // Three times the way every function goes: V8 compiles lazily, and this is
-  // half of what the first load would take.
+  // more than half of what the first load would take.
+  const cwd = process.cwd();
   for (let i = 0; i < 3; i++) {
-    const h = await load(__dirname, '');
-    runner(h.style, h.fn, h.self, {}, hooks);
-    delete require.cache[path.join(__dirname, 'handler.cjs')];
+    await become({ code: __dirname, env: { NODE_ENV: process.env.NODE_ENV ?? 'production' } }, JSON.stringify);
+    delete require.cache[path.join(__dirname, 'handler.js')];
   }
+  process.chdir(cwd);
   void new Response('x', { headers: { a: 'b' } }).body;
   void new Request('http://localhost/').headers;
   new AbortController().abort();
@@ -188,9 +194,9 @@ function hide() {
   }
 }
 
+response.install();
 (urgent ? Promise.resolve() : warmUp()).then(() => {
   logs.install();
-  response.install();
   hide();
   process.on('uncaughtException', (err) => stray(err, true));
   process.on('unhandledRejection', (err) => stray(err, false));
