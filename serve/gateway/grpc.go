@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/hearth-run/hearth/api"
 )
@@ -37,6 +38,34 @@ func grpcCode(e *api.Error) int {
 		return 16
 	}
 	return 14 // unavailable: another try may help
+}
+
+// grpcTimeout reads the time a caller gives: at most eight digits and a unit; 0:
+// he gives none.
+func grpcTimeout(s string) time.Duration {
+	if len(s) < 2 || len(s) > 9 {
+		return 0
+	}
+	n, err := strconv.ParseUint(s[:len(s)-1], 10, 32)
+	if err != nil {
+		return 0
+	}
+	unit := time.Duration(0)
+	switch s[len(s)-1] {
+	case 'H':
+		unit = time.Hour
+	case 'M':
+		unit = time.Minute
+	case 'S':
+		unit = time.Second
+	case 'm':
+		unit = time.Millisecond
+	case 'u':
+		unit = time.Microsecond
+	case 'n':
+		unit = time.Nanosecond
+	}
+	return time.Duration(min(n, 1<<62/uint64(max(unit, 1)))) * unit
 }
 
 // grpcFault reports whether a gRPC status says that the server, not the caller,

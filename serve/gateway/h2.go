@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -24,7 +23,7 @@ import (
 // h2 speaks HTTP/2 without TLS to one instance, over as few connections as its
 // limit of streams allows.
 type h2 struct {
-	t *http2.Transport
+	t *http.Transport
 
 	mu     sync.Mutex
 	conns  map[*h2conn]bool
@@ -38,9 +37,12 @@ type h2conn struct {
 
 func newH2(in engine.Instance) *h2 {
 	h := &h2{conns: map[*h2conn]bool{}}
-	h.t = &http2.Transport{
-		AllowHTTP: true, DisableCompression: true, ReadIdleTimeout: time.Minute, PingTimeout: 15 * time.Second,
-		DialTLSContext: func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {
+	p := new(http.Protocols)
+	p.SetUnencryptedHTTP2(true)
+	h.t = &http.Transport{
+		Protocols: p, DisableCompression: true,
+		HTTP2: &http.HTTP2Config{SendPingTimeout: time.Minute, PingTimeout: 15 * time.Second, MaxReceiveBufferPerStream: 1 << 20},
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			nc, err := in.Dial(ctx)
 			if err != nil {
 				return nil, err
@@ -93,6 +95,9 @@ func (h *h2) do(c *call, left time.Duration) (*h2answer, error) {
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	a := &h2answer{outer: c.r.Context(), ctx: ctx, cancel: cancel}
 	a.timer = time.AfterFunc(left, func() { cancel(errLate) })
+	if d := grpcTimeout(first(c.r.Header, "Grpc-Timeout")); d > 0 {
+		a.until = c.start.Add(d)
+	}
 	header := make(http.Header, len(c.fields))
 	for _, f := range c.fields {
 		header[f.Name] = append(header[f.Name], f.Value)
@@ -201,6 +206,7 @@ type h2answer struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
+	until  time.Time // as the caller said; zero: he did not
 }
 
 // Head implements answer.
@@ -269,6 +275,8 @@ func (a *h2answer) error(err error, begun bool) error {
 		return ended(a.outer.Err())
 	case context.Cause(a.ctx) == errLate:
 		return ended(context.DeadlineExceeded)
+	case errors.As(err, &reset) && !a.until.IsZero() && !time.Now().Before(a.until):
+		return ended(context.DeadlineExceeded) // the time the caller gave it is over, which both of them measure
 	case errors.As(err, &reset):
 		return &api.Error{Code: api.CodeInstanceLost, Message: "the function broke the call off", Cause: errors.Join(frame.ErrCallFailed, err)}
 	case begun:

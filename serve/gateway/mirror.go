@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -110,7 +109,7 @@ func (g *Gateway) mirror(c *call, m *mirror, body []byte) {
 	u := *c.r.URL
 	r := (&http.Request{
 		Method: c.r.Method, URL: &u, Proto: c.r.Proto, ProtoMajor: c.r.ProtoMajor, ProtoMinor: c.r.ProtoMinor,
-		Header: maps.Clone(c.r.Header), Host: c.r.Host, RequestURI: c.r.RequestURI, RemoteAddr: c.r.RemoteAddr, TLS: c.r.TLS,
+		Header: c.r.Header.Clone(), Host: c.r.Host, RequestURI: c.r.RequestURI, RemoteAddr: c.r.RemoteAddr, TLS: c.r.TLS,
 		Body: http.NoBody, ContentLength: int64(len(body)),
 	}).WithContext(ms.ctx)
 	if len(body) > 0 {

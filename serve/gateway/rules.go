@@ -100,11 +100,15 @@ func (d *redirect) answer(c *call) {
 		_, query, has := strings.Cut(uri, "?")
 		uri = d.path
 		for name, value := range c.vars {
-			segments := strings.Split(value, "/")
-			for i := range segments {
-				segments[i] = url.PathEscape(segments[i])
+			if s := c.match.Entry.Spec; strings.HasSuffix(s.Path+s.Prefix, "{"+name+"...}") {
+				segments := strings.Split(value, "/")
+				for i := range segments {
+					segments[i] = url.PathEscape(segments[i])
+				}
+				value = strings.Join(segments, "/")
+			} else {
+				value = url.PathEscape(value)
 			}
-			value = strings.Join(segments, "/")
 			uri = strings.ReplaceAll(strings.ReplaceAll(uri, "{"+name+"}", value), "{"+name+"...}", value)
 		}
 		if has {
