@@ -21,9 +21,13 @@ func (l knativeLoop) Step(v reconcile.View, k store.Key, now time.Time) reconcil
 // foreignLoop makes what brings Knative's objects to life.
 func (n *Node) foreignLoop() *reconcile.Foreign {
 	d := knative.New(knative.Config{Domain: n.cfg.Domain, URL: n.withHost})
-	return reconcile.NewForeign(reconcile.ForeignConfig{
+	cfg := reconcile.ForeignConfig{
 		Store: n.store, Dialect: knativeLoop{d}, Resolve: n.resolveImages, Check: n.check, Retire: n.scaler.Retire, Log: n.cfg.Log,
-	})
+	}
+	if n.pods != nil {
+		cfg.Replicas = n.pods.of
+	}
+	return reconcile.NewForeign(cfg)
 }
 
 // resolveImages finds the digests of a revision's images.

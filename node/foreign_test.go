@@ -44,13 +44,36 @@ func newPods() pods {
 	return pods{memory.NewEngine(memory.EngineOptions{Programs: map[string]memory.Program{"dev.local/echo:1": echo, "dev.local/broken:1": broken}})}
 }
 
-func ksvc() api.Kind {
+func knativeKind(resource string) api.Kind {
 	for _, k := range knative.Kinds() {
-		if k.Resource() == knative.Services {
+		if k.Resource() == resource {
 			return k
 		}
 	}
 	return api.Kind{}
+}
+
+func ksvc() api.Kind      { return knativeKind(knative.Services) }
+func revisions() api.Kind { return knativeKind(knative.Revisions) }
+
+// await watches an object until done says so.
+func await[T any](t *testing.T, c *client.Client, k api.Kind, name, what string, done func(*T) bool) *T {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var last *T
+	for e, err := range c.Watch(ctx, k, client.ListOptions{Fields: "metadata.name=" + name}, "") {
+		o, err := client.As[T](e.Object, err)
+		if err != nil {
+			break
+		}
+		if last = o; done(o) {
+			return o
+		}
+	}
+	b, _ := json.MarshalIndent(last, "", "  ")
+	t.Fatalf("waited for %s: %s", what, b)
+	return nil
 }
 
 // serviceOf is a manifest of a Service; more is added to its spec.
@@ -68,21 +91,16 @@ func settle(t *testing.T, c *client.Client, manifest string, done func(*knative.
 		t.Fatal(err)
 	}
 	generation := s.Metadata.Generation
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	var last *knative.Service
-	for e, err := range c.Watch(ctx, ksvc(), client.ListOptions{Fields: "metadata.name=hello"}, "") {
-		s, err := client.As[knative.Service](e.Object, err)
-		if err != nil {
-			break
-		}
-		if last = s; s.Status.ObservedGeneration == generation && done(s) {
-			return s
-		}
+	return await(t, c, ksvc(), "hello", "the Service", func(s *knative.Service) bool {
+		return s.Status.ObservedGeneration == generation && done(s)
+	})
+}
+
+func create(t *testing.T, c *client.Client, resource, name, manifest string) {
+	t.Helper()
+	if _, err := c.Apply(t.Context(), knativeKind(resource), name, []byte(manifest), client.WriteOptions{}); err != nil {
+		t.Fatal(err)
 	}
-	b, _ := json.MarshalIndent(last, "", "  ")
-	t.Fatalf("not in time: %s", b)
-	return nil
 }
 
 func ready(s *knative.Service) bool { return s.Status.Conditions.Ready() }
@@ -121,6 +139,11 @@ func TestKnativeService(t *testing.T) {
 		}
 	}
 
+	await(t, c, revisions(), "hello-00001", "an instance in status.actualReplicas", func(r *knative.Revision) bool {
+		active, _ := r.Status.Conditions.Get(knative.ConditionActive)
+		return *r.Status.ActualReplicas == 1 && *r.Status.DesiredReplicas == 1 && active.Status == api.True
+	})
+
 	settle(t, c, serviceOf("dev.local/echo:1", "two", ""), ready)
 	if got := ask(t, n, "hello.default.localhost"); got != "hello-00002 hello 8080 two" {
 		t.Errorf("the new revision answers %q", got)
@@ -137,6 +160,14 @@ func TestKnativeService(t *testing.T) {
 	}
 	if got := ask(t, n, "old-hello.default.localhost"); got != "hello-00001 hello 8080 one" {
 		t.Errorf("the tag answers %q", got)
+	}
+
+	create(t, c, knative.DomainClaims, "www.shop.test", `{"apiVersion":"networking.internal.knative.dev/v1alpha1","kind":"ClusterDomainClaim","metadata":{"name":"www.shop.test"},"spec":{"namespace":"default"}}`)
+	create(t, c, knative.DomainMappings, "www.shop.test", `{"apiVersion":"serving.knative.dev/v1beta1","kind":"DomainMapping","metadata":{"name":"www.shop.test"},
+		"spec":{"ref":{"apiVersion":"serving.knative.dev/v1","kind":"Service","name":"hello"}}}`)
+	await(t, c, knativeKind(knative.DomainMappings), "www.shop.test", "the DomainMapping", func(m *knative.DomainMapping) bool { return m.Status.Conditions.Ready() })
+	if got := ask(t, n, "www.shop.test"); !strings.HasPrefix(got, "hello-0000") {
+		t.Errorf("the mapped domain answers %q", got)
 	}
 
 	s = settle(t, c, serviceOf("dev.local/broken:1", "three", ""), func(s *knative.Service) bool {

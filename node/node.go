@@ -45,7 +45,8 @@ type Node struct {
 	records  *sql.Records
 	blobs    *file.Blobs
 	engine   *process.Engine
-	engines  engines // engine, and that of container images
+	engines  engines  // engine, and that of container images
+	pods     *counted // the latter; nil: there is none
 	scaler   *scale.Scaler
 	gateway  *gateway.Gateway
 	binder   *binding.Binder
@@ -153,7 +154,11 @@ func (n *Node) open(ctx context.Context) (undo []func(), err error) {
 	if err != nil {
 		return undo, err
 	}
-	n.engines = engines{n.engine, n.cfg.Containers}
+	n.engines = engines{processes: n.engine}
+	if n.cfg.Containers != nil {
+		n.pods = newCounted(n.cfg.Containers, func(ns, revision string) { n.foreign.Scaled(ns, revision) })
+		n.engines.containers = n.pods
+	}
 	return append(undo, func() { n.engines.Close(context.WithoutCancel(ctx)) }), nil
 }
 

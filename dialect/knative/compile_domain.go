@@ -48,10 +48,7 @@ func (s *step) domainMapping(o *DomainMapping) {
 		return
 	}
 	c.yes(ConditionResolved)
-	spec := api.RouteSpec{
-		Host: s.k.Name, Prefix: "/",
-		RequestHeaders: &api.HeaderRules{Set: map[string]string{"Host": ref.Name + "." + s.k.Namespace + "." + localDomain}},
-	}
+	spec := api.RouteSpec{Host: s.k.Name, Prefix: "/"}
 	for _, t := range target.Spec.Targets {
 		if t.Tag = ""; t.Weight == nil || *t.Weight > 0 {
 			spec.Targets = append(spec.Targets, t)

@@ -56,7 +56,11 @@ func (s *step) revision(o *Revision) {
 
 func statuses(cs []api.Container) (out []ContainerStatus) {
 	for _, c := range cs {
-		out = append(out, ContainerStatus{Name: c.Name, ImageDigest: c.Image})
+		one := ContainerStatus{Name: c.Name}
+		if strings.Contains(c.Image, "@") { // else its registry is not asked
+			one.ImageDigest = c.Image
+		}
+		out = append(out, one)
 	}
 	return out
 }
