@@ -1,10 +1,8 @@
 package node
 
 import (
-	"context"
 	"time"
 
-	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/control/reconcile"
 	"github.com/hearth-run/hearth/core/store"
 	"github.com/hearth-run/hearth/dialect/knative"
@@ -28,9 +26,4 @@ func (n *Node) foreignLoop() *reconcile.Foreign {
 		cfg.Replicas = n.pods.of
 	}
 	return reconcile.NewForeign(cfg)
-}
-
-// resolveImages finds the digests of a revision's images.
-func (n *Node) resolveImages(ctx context.Context, r *api.Revision) (map[string]string, error) {
-	return nil, nil
 }

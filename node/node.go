@@ -18,6 +18,7 @@ import (
 	"github.com/hearth-run/hearth/control/server"
 	"github.com/hearth-run/hearth/core/engine"
 	"github.com/hearth-run/hearth/core/identity"
+	"github.com/hearth-run/hearth/driver/container/image"
 	"github.com/hearth-run/hearth/driver/file"
 	"github.com/hearth-run/hearth/driver/process"
 	"github.com/hearth-run/hearth/driver/sql"
@@ -45,8 +46,9 @@ type Node struct {
 	records  *sql.Records
 	blobs    *file.Blobs
 	engine   *process.Engine
-	engines  engines  // engine, and that of container images
-	pods     *counted // the latter; nil: there is none
+	engines  engines      // engine, and that of container images
+	pods     *counted     // the latter; nil: there is none
+	images   *image.Store // nil where pods is
 	scaler   *scale.Scaler
 	gateway  *gateway.Gateway
 	binder   *binding.Binder

@@ -71,6 +71,9 @@ func (r runner) Run(ctx context.Context, t build.Task, out io.Writer) (int, erro
 }
 
 func (n *Node) build(ctx context.Context, r reconcile.BuildRequest) (reconcile.Built, error) {
+	if r.Function.Spec.Source.Image != "" {
+		return n.buildImage(ctx, r)
+	}
 	res, err := n.builder.Build(ctx, build.Request{Namespace: r.Namespace, Function: r.Function, Runtime: r.Runtime, Spec: r.Spec})
 	return reconcile.Built{
 		Artifact: res.Artifact, Source: res.SourceDigest, Handler: res.Handler, Log: res.LogDigest, Runtime: res.Runtime, Duration: res.Duration,
