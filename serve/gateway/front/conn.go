@@ -72,37 +72,37 @@ func (c *conn) serve() {
 			c.finish()
 			return
 		}
-		if c.r == c.w {
-			c.state.Store(waiting)
-		}
-		if c.s.closing.Load() {
-			c.finish()
-			return
-		}
 	}
 }
 
 // readHead waits for a head. incomplete means that there is none to come.
 func (c *conn) readHead() int {
-	now, seen := time.Now(), 0
-	if c.state.Load() == fresh {
-		c.deadline(now.Add(c.s.c.HeaderTime))
-	} else if most := now.Add(c.s.c.IdleTime + c.s.c.IdleTime/10); c.r == c.w && (c.until.Sub(now) < c.s.c.IdleTime || c.until.After(most)) {
-		c.deadline(most)
+	skip := 0
+	if c.head.method == "POST" {
+		skip = 4 // some clients send an empty line behind a body; net/http forgives as many bytes
 	}
-	partial := false
-	for {
+	for seen := 0; ; {
+		for ; skip > 0 && c.r < c.w; skip-- {
+			if b := c.buf[c.r]; b != '\r' && b != '\n' {
+				skip = 1
+			} else {
+				c.r++
+			}
+		}
 		if n := c.head.parse(c.buf[c.r:c.w], seen, c.s.c.MaxBody); n != incomplete {
 			return n
 		}
-		if seen = c.w - c.r; seen > 0 && !partial {
+		switch {
+		case c.r == c.w:
+			if !c.wait() {
+				return incomplete
+			}
+			c.r, c.w = 0, 0
+		case seen == 0:
 			// The rest has its own time, and it is rare that there is one.
-			partial = true
 			c.deadline(time.Now().Add(c.s.c.HeaderTime))
 		}
-		if c.r == c.w {
-			c.r, c.w = 0, 0
-		} else if c.w == len(c.buf) {
+		if seen = c.w - c.r; c.w == len(c.buf) {
 			if c.r == 0 {
 				return foreign
 			}
@@ -110,13 +110,25 @@ func (c *conn) readHead() int {
 			c.r = 0
 		}
 		n, err := c.nc.Read(c.buf[c.w:])
-		if n > 0 && seen == 0 && !c.state.CompareAndSwap(waiting, busy) && !c.state.CompareAndSwap(fresh, busy) && c.state.Load() == left {
-			return incomplete
+		if n == 0 && err != nil || seen == 0 && !c.state.CompareAndSwap(waiting, busy) && !c.state.CompareAndSwap(fresh, busy) {
+			return incomplete // it has left
 		}
-		if c.w += n; n == 0 && err != nil {
-			return incomplete
-		}
+		c.w += n
 	}
+}
+
+// wait prepares for waiting for a request's first byte; false: none is awaited.
+func (c *conn) wait() bool {
+	now := time.Now()
+	if c.state.Load() == fresh {
+		c.deadline(now.Add(c.s.c.HeaderTime))
+		return !c.s.closing.Load()
+	}
+	c.state.Store(waiting)
+	if most := now.Add(c.s.c.IdleTime + c.s.c.IdleTime/10); c.until.Sub(now) < c.s.c.IdleTime || c.until.After(most) {
+		c.deadline(most)
+	}
+	return !c.s.closing.Load()
 }
 
 func (c *conn) deadline(t time.Time) {
@@ -173,7 +185,7 @@ func (c *conn) exchange() (keep bool) {
 	if !c.body.drop() {
 		c.out.close = true
 	}
-	return !gone && !c.out.close && c.out.err == nil
+	return !gone && !c.out.close && c.out.err == nil && !c.s.closing.Load()
 }
 
 // finish closes the connection after its last answer.
