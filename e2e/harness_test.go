@@ -29,6 +29,10 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if os.Getenv("HEARTH_E2E_GRPC") != "" {
+		serveGRPC()
+		return
+	}
 	dir, err := os.MkdirTemp("", "hearth-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
