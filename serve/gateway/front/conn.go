@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hearth-run/hearth/serve/gateway/lazy"
 	"github.com/hearth-run/hearth/serve/gateway/socket"
 )
 
@@ -40,7 +41,7 @@ type conn struct {
 	ended sync.Cond  // the watcher has
 	watch watching
 	timer *time.Timer
-	ctx   *requestContext
+	ctx   *lazy.Context
 }
 
 // How a running handler's client is watched.
@@ -150,7 +151,7 @@ func (c *conn) leave() {
 // another may follow.
 func (c *conn) exchange() (keep bool) {
 	h := &c.head
-	ctx := &requestContext{}
+	ctx := &lazy.Context{}
 	rq := (&http.Request{
 		Method: h.method, URL: &h.url, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: h.header, Body: http.NoBody,
 		ContentLength: h.length, Close: h.close, Host: h.host, RemoteAddr: c.remote, RequestURI: h.target,
@@ -173,7 +174,7 @@ func (c *conn) exchange() (keep bool) {
 				c.s.c.Log.Error("a handler panicked", "remote", c.remote, "panic", p, "stack", string(debug.Stack()))
 			}
 			c.disarm()
-			ctx.cancel()
+			ctx.Cancel()
 			c.nc.Close()
 			keep = false
 		}
@@ -181,7 +182,7 @@ func (c *conn) exchange() (keep bool) {
 	c.s.c.Handler.ServeHTTP(&c.out, rq)
 	c.out.end()
 	gone := c.disarm()
-	ctx.cancel()
+	ctx.Cancel()
 	if !c.body.drop() {
 		c.out.close = true
 	}
@@ -249,6 +250,6 @@ func (c *conn) look() {
 	c.watch = notWatched
 	c.ended.Broadcast()
 	if t, ok := err.(net.Error); err != nil && n == 0 && !(ok && t.Timeout()) {
-		c.ctx.cancel()
+		c.ctx.Cancel()
 	}
 }

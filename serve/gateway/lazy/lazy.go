@@ -1,4 +1,6 @@
-package front
+// Package lazy has a context that costs nothing until someone waits for it, for
+// requests most of whose handlers never do.
+package lazy
 
 import (
 	"context"
@@ -6,9 +8,8 @@ import (
 	"time"
 )
 
-// requestContext ends when the client goes away or the handler has returned. It
-// costs nothing until someone waits for it.
-type requestContext struct {
+// Context ends with Cancel. Its zero value is ready for use.
+type Context struct {
 	mu    sync.Mutex
 	done  chan struct{} // nil until someone asks
 	err   error
@@ -18,13 +19,13 @@ type requestContext struct {
 var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // Deadline implements context.Context.
-func (x *requestContext) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (x *Context) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 // Value implements context.Context.
-func (x *requestContext) Value(any) any { return nil }
+func (x *Context) Value(any) any { return nil }
 
 // Done implements context.Context.
-func (x *requestContext) Done() <-chan struct{} {
+func (x *Context) Done() <-chan struct{} {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.done == nil {
@@ -38,7 +39,7 @@ func (x *requestContext) Done() <-chan struct{} {
 }
 
 // Err implements context.Context.
-func (x *requestContext) Err() error {
+func (x *Context) Err() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.err
@@ -46,7 +47,7 @@ func (x *requestContext) Err() error {
 
 // AfterFunc has f run in a goroutine of its own once the context has ended, as
 // context.AfterFunc does, which uses it.
-func (x *requestContext) AfterFunc(f func()) (stop func() bool) {
+func (x *Context) AfterFunc(f func()) (stop func() bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.err != nil {
@@ -68,7 +69,8 @@ func (x *requestContext) AfterFunc(f func()) (stop func() bool) {
 	}
 }
 
-func (x *requestContext) cancel() {
+// Cancel ends x. A second Cancel does nothing.
+func (x *Context) Cancel() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.err != nil {
@@ -84,4 +86,4 @@ func (x *requestContext) cancel() {
 	x.after = nil
 }
 
-var _ context.Context = (*requestContext)(nil)
+var _ context.Context = (*Context)(nil)
