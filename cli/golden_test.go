@@ -28,7 +28,7 @@ func run(t *testing.T, in string, vars map[string]string, args ...string) (code 
 // verbs are the commands of the first release.
 var verbs = []string{
 	"apply", "completion", "context", "context add", "context ls", "context rm", "context use", "delete", "deploy", "describe", "diff", "doctor",
-	"env", "get", "help", "invoke", "logs", "new", "reset", "rollback", "status", "up", "version",
+	"env", "get", "help", "image", "image build", "image load", "image ls", "image rm", "invoke", "logs", "new", "reset", "rollback", "status", "up", "version",
 }
 
 // TestHelp holds verbs and flags to golden files: they are a promise.
@@ -133,6 +133,17 @@ func TestUsageErrors(t *testing.T) {
 		{"invoke a -H nocolon", 2, `"nocolon" is not a header`, "such as -H"},
 		{"invoke a -d @missing.json", 3, "cannot read the body for a", "-d TEXT sends text"},
 		{"invoke a@nope", 3, "there is no sample nope.json here or in a", "a sample is"},
+		{"image lod", 2, `"lod" is not a command of hearth image`, "did you mean load?   hearth image load"},
+		{"image load", 2, "hearth image load needs the name of an archive", "usage:"},
+		{"image load gone.tar", 3, "cannot load gone.tar: there is no such file", "docker save"},
+		{"image load notes.txt", 1, "cannot load notes.txt: ", "docker save"},
+		{"image build empty.js", 2, "hearth image build needs a name", "such as -t empty"},
+		{"image build gone -t x", 3, "cannot build gone: there is no such file or folder", "ls shows"},
+		{"image build empty.js -t x", 1, "cannot build empty.js: it is no Linux binary", "CGO_ENABLED=0"},
+		{"image build . -t x", 2, "a folder needs --entrypoint", "such as --entrypoint"},
+		{"image build . -t x --entrypoint /a -e A", 2, `--env: "A" is not NAME=VALUE`, "such as"},
+		{"image rm", 2, "hearth image rm needs the name of an image", "usage:"},
+		{"image ls", 5, "no hearth runs in this folder", "hearth up starts one"},
 		{"apply", 2, "hearth apply needs manifests", "hearth apply -f FILE"},
 		{"apply -f f.yaml", 1, `f.yaml:2:1: kind: "Functoin" is not a kind Hearth knows`, "did you mean Function?"},
 		{"diff -f f.yaml", 2, `f.yaml:2:1: kind: "Functoin" is not a kind Hearth knows`, "did you mean Function?"},

@@ -108,7 +108,7 @@ func (a *app) root() *cobra.Command {
 		commands  []*cobra.Command
 	}{
 		{"run", "Run:", []*cobra.Command{a.upCommand(), a.statusCommand(), a.envCommand(), a.resetCommand()}},
-		{"write", "Write:", []*cobra.Command{a.newCommand(), a.deployCommand(), a.applyCommand(), a.diffCommand(), a.rollbackCommand(), a.deleteCommand()}},
+		{"write", "Write:", []*cobra.Command{a.newCommand(), a.deployCommand(), a.imageCommand(), a.applyCommand(), a.diffCommand(), a.rollbackCommand(), a.deleteCommand()}},
 		{"use", "Use:", []*cobra.Command{a.invokeCommand()}},
 		{"see", "See:", []*cobra.Command{a.getCommand(), a.describeCommand(), a.logsCommand()}},
 		{"place", "Place:", []*cobra.Command{a.contextCommand()}},
