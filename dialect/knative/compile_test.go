@@ -445,6 +445,8 @@ func TestVerdicts(t *testing.T) {
 		"deadline": {api.Condition{Status: api.False, Reason: "NeverReady", Message: "it was not ready within 10m"}, "ResourcesAvailable", api.False, "ProgressDeadlineExceeded", "Initial scale was never achieved"},
 		"memory":   {api.Condition{Status: api.False, Reason: "StartFailed", Message: "killed: out of memory (limit 64Mi)"}, "ContainerHealthy", api.False, "ExitCode137", "out of memory"},
 		"missing":  {api.Condition{Status: api.False, Reason: "StartFailed", Message: `Secret "db" is not there`}, "ResourcesAvailable", api.False, "StartFailed", `Secret "db"`},
+		"port":     {api.Condition{Status: api.False, Reason: "StartFailed", Message: "container web never became ready on port 8080 within 10m; it listens on port 3000\nlistening", Hint: "serve on $PORT"}, "ResourcesAvailable", api.False, "ProgressDeadlineExceeded", "listening\nserve on $PORT"},
+		"entry":    {api.Condition{Status: api.False, Reason: "StartFailed", Message: `container web cannot run "/x": no such file`}, "ResourcesAvailable", api.False, "RunContainerError", "no such file"},
 		"starting": {api.Condition{Status: api.Unknown}, "Ready", api.Unknown, "Deploying", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

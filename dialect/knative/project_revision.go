@@ -25,22 +25,24 @@ func (s *step) health(native *api.Revision, c *conditions) {
 		return
 	}
 	text := ready.Message
-	if m := exited.FindStringSubmatch(text); m != nil {
-		c.unknown(ConditionResources, "Deploying", "")
-		c.no(ConditionHealthy, "ExitCode"+m[1], "Container failed with: %s", text)
-		return
+	if ready.Hint != "" {
+		text += "\n" + ready.Hint
 	}
-	if strings.Contains(text, "out of memory") {
-		c.unknown(ConditionResources, "Deploying", "")
-		c.no(ConditionHealthy, "ExitCode137", "Container failed with: %s", text)
-		return
+	said := func(words string) bool { return strings.Contains(ready.Message, words) }
+	kind, reason, prefix := ConditionResources, or(ready.Reason, "StartFailed"), ""
+	switch m := exited.FindStringSubmatch(ready.Message); {
+	case m != nil:
+		kind, reason, prefix = ConditionHealthy, "ExitCode"+m[1], "Container failed with: "
+	case said("out of memory"): // killed by signal 9, as shells say it
+		kind, reason, prefix = ConditionHealthy, "ExitCode137", "Container failed with: "
+	case ready.Reason == "NeverReady", said("never became ready"), said("not ready within"), said("not started within"):
+		reason, prefix = "ProgressDeadlineExceeded", "Initial scale was never achieved: "
+	case said("cannot run"):
+		reason = "RunContainerError"
 	}
+	c.unknown(ConditionResources, "Deploying", "")
 	c.unknown(ConditionHealthy, "Deploying", "")
-	if ready.Reason == "NeverReady" || strings.Contains(text, "not ready within") {
-		c.no(ConditionResources, "ProgressDeadlineExceeded", "Initial scale was never achieved: %s", text)
-		return
-	}
-	c.no(ConditionResources, or(ready.Reason, "StartFailed"), "%s", text)
+	c.no(kind, reason, "%s%s", prefix, text)
 }
 
 // replicas projects how many instances there are.
