@@ -71,6 +71,8 @@ type Config struct {
 	// TLSPort is where Serve answers with TLS, for addresses plain requests are
 	// sent to; 443 when 0.
 	TLSPort int
+	// ACME gets certificates for routes that ask for it; nil: none are got.
+	ACME *ACME
 	// MaxSeries is how many functions have metrics of their own; those called
 	// later share one series. 1000 when 0.
 	MaxSeries int

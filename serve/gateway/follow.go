@@ -12,7 +12,7 @@ import (
 // store fails, the last table goes on serving and Follow tries again, after a
 // second at first and ten at most.
 func (g *Gateway) Follow(ctx context.Context) {
-	s := newState(g.c.Domain, &g.seen)
+	s := newState(g.c.Domain, &g.seen, &g.certs)
 	wait := time.Second
 	for ctx.Err() == nil {
 		after, err := g.sync(ctx, s)
@@ -39,7 +39,7 @@ func (g *Gateway) Follow(ctx context.Context) {
 func (g *Gateway) sync(ctx context.Context, s *state) (int64, error) {
 	after := int64(-1)
 	var records []store.Record
-	for _, res := range []string{api.Revisions, api.Functions, api.Routes} {
+	for _, res := range []string{api.Revisions, api.Functions, api.Routes, api.Secrets} {
 		l, err := g.c.Store.List(ctx, store.Query{Resource: res})
 		if err != nil {
 			return 0, err
@@ -56,14 +56,25 @@ func (g *Gateway) sync(ctx context.Context, s *state) (int64, error) {
 		g.take(s, r)
 	}
 	s.retain(listed)
+	g.certs.retain(listed)
 	g.publish(s)
 	g.applied.Store(after)
 	return after, nil
 }
 
 func (g *Gateway) take(s *state, r store.Record) {
+	if r.Key.Resource == api.Secrets {
+		g.secret(r, false)
+		return
+	}
 	if err := s.put(r); err != nil {
 		g.log.Warn("a record does not fit the routing table", "key", r.Key.String(), "error", err)
+	}
+}
+
+func (g *Gateway) secret(r store.Record, gone bool) {
+	if err := g.certs.see(r, gone); err != nil {
+		g.log.Warn("a Secret holds no certificate that can be used", "secret", r.Key.String())
 	}
 }
 
@@ -80,6 +91,12 @@ func (g *Gateway) watch(ctx context.Context, s *state, after int64) error {
 		}
 		switch e.Record.Key.Resource {
 		case api.Functions, api.Revisions, api.Routes:
+		case api.Secrets:
+			if e.Type == store.EventPut || e.Type == store.EventDelete {
+				g.secret(e.Record, e.Type == store.EventDelete)
+			}
+			g.applied.Store(e.Record.Revision)
+			continue
 		default:
 			g.applied.Store(e.Record.Revision)
 			continue

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/crypto/acme/autocert"
+
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/serve/gateway/table"
 )
@@ -30,7 +32,10 @@ type Gateway struct {
 	m     metrics
 
 	mirrors mirrors
-	seen    sync.Map // namespace/name of a revision → *observed
+	certs   certs
+	acme    *autocert.Manager // nil: certificates are not got
+	proofs  http.Handler      // what acme answers its authority
+	seen    sync.Map          // namespace/name of a revision → *observed
 
 	applied atomic.Int64  // revision of the store the table shows
 	asking  chan struct{} // bounds catchUp
@@ -45,6 +50,10 @@ func New(c Config) *Gateway {
 	g.pool.New = func() any { return &call{} }
 	g.m.init(c.MaxSeries)
 	g.mirrors.init()
+	g.certs.init()
+	if g.acme = g.newACME(c.ACME); g.acme != nil {
+		g.proofs = g.acme.HTTPHandler(nil)
+	}
 	return g
 }
 
@@ -71,6 +80,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		uri = r.URL.RequestURI()
 	}
 	path, _, _ := strings.Cut(uri, "?")
+	if g.acme != nil && strings.HasPrefix(path, challengePath) {
+		if _, ok := g.certs.of(host(r.Host)); ok {
+			g.proofs.ServeHTTP(w, r)
+			return
+		}
+	}
 	snap := g.snap.Load()
 	if snap == nil {
 		c.fail(&api.Error{Code: api.CodeNotReady, Message: "the gateway is starting", Hint: "try again in a moment", RetryAfter: time.Second})

@@ -110,10 +110,13 @@ type world struct {
 	n     int
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB) *world { return newWorldWith(t, gateway.Config{}) }
+
+func newWorldWith(t testing.TB, c gateway.Config) *world {
 	s := memory.NewStore()
 	w := &world{t: t, store: s, waker: &waker{by: map[string]func() (engine.Instance, error){}}, calls: &calls{c: make(chan record.Call, 1000)}}
-	w.g = gateway.New(gateway.Config{Store: s, Waker: w.waker, Records: w.calls})
+	c.Store, c.Waker, c.Records = s, w.waker, w.calls
+	w.g = gateway.New(c)
 	ctx, cancel := context.WithCancel(context.Background())
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

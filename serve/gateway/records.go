@@ -117,6 +117,7 @@ func (s *state) del(k store.Key) {
 		s.seen.Delete(name)
 	case api.Routes:
 		s.withdraw(name)
+		s.certs.drop(name)
 		delete(s.written, name)
 	}
 }

@@ -54,15 +54,16 @@ type state struct {
 	present   int                                // records
 	deleted   int                                // records since places were swept
 	seen      *sync.Map                          // namespace/name of a revision → *observed
+	certs     *certs
 }
 
-func newState(domain string, seen *sync.Map) *state {
+func newState(domain string, seen *sync.Map, cs *certs) *state {
 	if domain == "" {
 		domain = "localhost"
 	}
 	return &state{
 		domain: strings.ToLower(domain), functions: map[string]*function{}, revisions: map[string]*revisionRef{}, written: map[string]*int64{},
-		entries: map[string][]*table.Entry[*target]{}, root: &api.RouteSpec{Prefix: "/"}, seen: seen,
+		entries: map[string][]*table.Entry[*target]{}, root: &api.RouteSpec{Prefix: "/"}, seen: seen, certs: cs,
 	}
 }
 
@@ -205,15 +206,17 @@ func (s *state) putRoute(k store.Key, r *api.Route) (err error) {
 		return nil // its status changed, and counters go on
 	}
 	s.withdraw(id)
+	created := time.Time{}
+	if c := r.Metadata.CreationTimestamp; c != nil {
+		created = c.Time
+	}
+	s.certs.put(id, k.Namespace, created, &r.Spec)
 	t := s.target(id, k.Namespace, &r.Spec)
 	t.made = made
 	publish := func(host string, t *target) {
 		spec := r.Spec
 		spec.Host, spec.Hosts = host, nil
-		e := &table.Entry[*target]{ID: id, Spec: &spec, Value: t}
-		if c := r.Metadata.CreationTimestamp; c != nil {
-			e.Created = c.Time
-		}
+		e := &table.Entry[*target]{ID: id, Created: created, Spec: &spec, Value: t}
 		err = errors.Join(err, s.publish(id, e))
 	}
 	hosts := api.RouteHosts(&r.Spec)
