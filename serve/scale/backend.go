@@ -1,13 +1,13 @@
 package scale
 
 import (
-	"cmp"
 	"context"
-	"slices"
+	"math"
 	"sync"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/serve/scale/policy"
 )
 
 // backend is what runs of one revision. Its lock is the only one on the way of
@@ -22,8 +22,12 @@ type backend struct {
 	rev  *api.Revision
 	turn turn // under the starter's lock
 
-	concurrency, min, max, limit int
-	idle                         time.Duration
+	slots
+	idling
+	min, max, limit int
+	activation      int              // least instances if there are any; 0: no such
+	knative         *knative         // nil: the queue decides
+	reserve         []policy.Reserve // hours with a least number of their own
 
 	mu       sync.Mutex
 	free     stack
@@ -34,11 +38,14 @@ type backend struct {
 	starting int         // starts asked for or under way
 	back     backoff
 
-	kept    bool // holds min
-	retired bool // drains
-	cut     bool // closed by force: no more starts
-	dropped bool // no longer in the scaler's map
-	active  bool // in the scaler's active set
+	kept     bool // holds min
+	retired  bool // drains
+	cut      bool // closed by force: no more starts
+	dropped  bool // no longer in the scaler's map
+	watched  bool // in the scaler's active set
+	reserved int  // least number of this hour
+
+	alarm *alarm // under the lock of the scaler's alarms
 
 	ctx    context.Context // of the starts; nil until the first
 	cancel context.CancelFunc
@@ -47,43 +54,23 @@ type backend struct {
 }
 
 func newBackend(s *Scaler, key string, rev *api.Revision) *backend {
-	sp := rev.Spec
-	b := &backend{s: s, key: key, rev: rev, concurrency: sp.Concurrency, min: sp.Scale.Min, max: sp.Scale.Max}
-	if b.concurrency <= 0 {
-		b.concurrency = api.DefaultConcurrency
+	sp := &rev.Spec
+	b := &backend{s: s, key: key, rev: rev, slots: slotsOf(sp), idling: idlingOf(sp.Scale), min: sp.Scale.Min, max: sp.Scale.Max, knative: newKnative(rev)}
+	if a := sp.Scale.Auto; a != nil {
+		b.activation, b.reserve = a.Activation, policy.Reserves(a.Reserve)
 	}
 	if b.max <= 0 {
 		b.max = max(api.DefaultMaxScale, b.min)
 	}
 	b.min = min(b.min, b.max)
-	b.idle = sp.Scale.Idle.Or(api.DefaultIdle)
 	b.limit = s.cfg.QueueLimit
 	if b.limit <= 0 {
 		b.limit = max(1000, 10*b.concurrency*b.max)
+		if b.hard == math.MaxInt32 { // calls wait only while nothing runs
+			b.limit = 10_000
+		}
 	}
 	return b
-}
-
-// take gives a free slot's instance, or nil; mu is held.
-func (b *backend) take() *instance {
-	for {
-		in := b.free.top
-		if in == nil {
-			return nil
-		}
-		select {
-		case <-in.done: // its goroutine will say so in a moment
-			b.free.remove(in)
-			continue
-		default:
-		}
-		in.busy++
-		b.busy++
-		if in.busy == b.concurrency {
-			b.free.remove(in)
-		}
-		return in
-	}
 }
 
 // release gives a slot back; false when there was none to give.
@@ -96,10 +83,18 @@ func (b *backend) release(in *instance, broken bool) bool {
 	in.busy--
 	b.busy--
 	if in.busy == 0 {
-		in.used = time.Now()
+		in.used, in.tick = time.Now(), b.s.clock.Load()
+		if b.busy == 0 {
+			b.since = in.used
+		}
+	}
+	if b.knative != nil {
+		b.knative.count(time.Now(), -1)
 	}
 	if in.state == taking && !broken {
-		b.free.push(in)
+		if in.busy < b.concurrency {
+			b.free.push(in)
+		}
 		if b.queue.n == 0 && !b.retired {
 			return true
 		}
@@ -123,6 +118,7 @@ func (b *backend) enqueue(now time.Time) (*waiter, *instance, error) {
 	}
 	if b.queue.n == 0 {
 		if in := b.take(); in != nil {
+			b.entered(in)
 			return nil, in, nil
 		}
 	}
@@ -134,8 +130,13 @@ func (b *backend) enqueue(now time.Time) (*waiter, *instance, error) {
 		b.counts.Refused++
 		return nil, nil, b.tooMany()
 	}
+	b.missed(now)
 	w := &waiter{since: now, answer: make(chan grant, 1)}
 	b.queue.push(w)
+	if b.knative != nil {
+		b.knative.count(now, 1)
+		b.poke(now)
+	}
 	b.settle(now)
 	return w, nil, nil
 }
@@ -149,6 +150,9 @@ func (b *backend) leaveQueue(w *waiter) bool {
 	}
 	b.queue.remove(w)
 	b.counts.GaveUp++
+	if b.knative != nil {
+		b.knative.count(time.Now(), -1)
+	}
 	b.settle(time.Now())
 	return true
 }
@@ -176,10 +180,10 @@ func (b *backend) settle(now time.Time) {
 		b.cancel()
 	}
 	l := b.load(now)
-	switch n := desired(l) - l.Ready - l.Starting; {
+	switch n := b.want(l) - l.Ready - l.Starting; {
 	case n > 0:
 		b.starting += n
-		b.activate()
+		b.watch()
 		b.s.starts.request(b, n)
 	case n < 0 && l.Starting > 0:
 		b.starting -= b.s.starts.withdraw(b, -n)
@@ -194,6 +198,7 @@ func (b *backend) settle(now time.Time) {
 			if b.cancel != nil {
 				b.cancel()
 			}
+			b.s.alarms.clear(b)
 			b.s.backends.CompareAndDelete(b.key, b)
 		}
 	}
@@ -202,14 +207,30 @@ func (b *backend) settle(now time.Time) {
 // load describes the backend for desired, with no instance expired; mu is held.
 func (b *backend) load(now time.Time) load {
 	l := load{
-		Ready: b.ready, Starting: b.starting, Leaving: len(b.all) - b.ready, Waiting: b.queue.n,
+		Ready: b.ready, Starting: b.starting, Leaving: len(b.all) - b.ready, Waiting: b.queue.n + b.over(),
 		Concurrency: b.concurrency, Max: b.max,
 		Failing: b.back.failures > 0, Blocked: b.cut || b.back.blocked(now),
 	}
-	if b.kept && !b.retired {
-		l.Min = b.min
+	if !b.retired {
+		l.Min = b.reserved
+		if b.kept {
+			l.Min = max(l.Min, b.min)
+		}
+		if b.ahead {
+			l.Min = max(l.Min, 1)
+		}
 	}
 	return l
+}
+
+// entered notes a call that found a slot; mu is held.
+func (b *backend) entered(in *instance) {
+	switch {
+	case b.knative != nil:
+		b.knative.count(time.Now(), 1)
+	case in.busy > b.concurrency:
+		b.settle(time.Now())
+	}
 }
 
 // refuse answers every waiter with the reason; mu is held.
@@ -218,34 +239,14 @@ func (b *backend) refuse(now time.Time) {
 		w := b.queue.first
 		b.queue.remove(w)
 		b.counts.Refused++
+		if b.knative != nil {
+			b.knative.count(now, -1)
+		}
 		if b.cut {
 			w.answer <- grant{err: errClosing()}
 		} else {
 			w.answer <- grant{err: b.back.answer(now)}
 		}
-	}
-}
-
-// reap stops instances nobody needs, the longest unused first; mu is held.
-func (b *backend) reap(now time.Time) {
-	var unused []*instance
-	for _, in := range b.all {
-		if in.state == taking && in.busy == 0 && (b.retired || now.Sub(in.used) >= b.idle) {
-			unused = append(unused, in)
-		}
-	}
-	if len(unused) == 0 {
-		return
-	}
-	l := b.load(now)
-	l.Expired = len(unused)
-	n := min(l.Ready-desired(l), len(unused))
-	if n <= 0 {
-		return
-	}
-	slices.SortFunc(unused, func(x, y *instance) int { return cmp.Compare(x.used.UnixNano(), y.used.UnixNano()) })
-	for _, in := range unused[:n] {
-		b.leave(in)
 	}
 }
 
@@ -274,7 +275,8 @@ func (b *backend) count(in *instance, now time.Time) {
 func (b *backend) retire() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.retired, b.kept = true, false
+	b.retired, b.kept, b.reserved = true, false, 0
+	b.s.alarms.clear(b)
 	b.settle(time.Now())
 }
 
@@ -301,29 +303,61 @@ func (b *backend) tick(now time.Time) {
 			b.back.lasted(in.ready, now)
 		}
 	}
+	if b.knative != nil && !b.retired {
+		b.knative.tick(now, b.metrics())
+	}
+	b.foresee(now)
 	b.settle(now)
 	b.reap(now)
-	if len(b.all) == 0 && b.starting == 0 && !(b.kept && b.min > 0) {
-		b.active = false
+	if len(b.all) == 0 && b.starting == 0 && b.load(now).Min == 0 && (b.knative == nil || b.retired || b.knative.rest()) {
+		b.foresee(now) // sets the alarm, now that nothing runs
+		b.watched = false
 		b.s.activeMu.Lock()
 		delete(b.s.active, b)
 		b.s.activeMu.Unlock()
 	}
 }
 
-// activate puts b among those that Run looks after; mu is held.
-func (b *backend) activate() {
-	if b.active {
+// ring is what an alarm leads to.
+func (b *backend) ring(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.dropped || b.retired {
 		return
 	}
-	b.active = true
+	b.reservation(now)
+	b.foresee(now)
+	if b.ahead && len(b.all)+b.starting == 0 {
+		b.counts.Foreseen++
+	}
+	if b.load(now).Min > 0 {
+		b.watch()
+	}
+	b.settle(now)
+}
+
+// reservation follows the hours that are reserved; mu is held.
+func (b *backend) reservation(now time.Time) {
+	if len(b.reserve) == 0 || !b.kept {
+		return
+	}
+	n, until := policy.Reserved(b.reserve, now)
+	b.reserved = min(n, b.max)
+	if !until.IsZero() {
+		b.s.alarms.set(b, until)
+	}
+}
+
+// watch puts b among those that Run looks after; mu is held.
+func (b *backend) watch() {
+	if b.watched {
+		return
+	}
+	b.watched = true
 	b.s.activeMu.Lock()
 	b.s.active[b] = struct{}{}
 	b.s.activeMu.Unlock()
-	select {
-	case b.s.nudge <- struct{}{}:
-	default:
-	}
+	b.s.wake()
 }
 
 // halt asks the instance's goroutine to stop it; the backend's mu is held.

@@ -1,31 +1,29 @@
 package scale
 
-// load is what the number of instances of a revision depends on.
-type load struct {
-	Ready    int // instances that take calls
-	Starting int // starts asked for or under way
-	Leaving  int // instances that finish their last calls or are being stopped
-	Expired  int // ready ones unused for longer than the idle time
-	Waiting  int // calls without a slot; then no ready instance has one free
+import "github.com/hearth-run/hearth/serve/scale/policy"
 
-	Concurrency int // calls per instance, at least 1
-	Min, Max    int
-	Failing     bool // the last start failed: one at a time until one works
-	Blocked     bool // no start now: backing off, or being closed
+type load = policy.Load
+
+func desired(l load) int { return policy.Desired(l) }
+
+// want is how many instances should take calls, those that start included: by
+// the queue, or by the averages of Knative's algorithm. What leaves the queue
+// when a revision drains is always served.
+func (b *backend) want(l load) int {
+	if b.knative == nil || b.retired {
+		return b.active(l, desired(l))
+	}
+	n := max(b.knative.want, l.Min)
+	if l.Waiting > 0 && l.Ready+l.Starting+l.Leaving == 0 {
+		n = max(n, 1)
+	}
+	return l.Bounded(n)
 }
 
-// desired is how many instances should take calls, those that start included.
-// Where it is above Ready+Starting the difference is started; where it is below
-// Ready the difference is stopped, expired ones only. Instances that leave count
-// towards Max until they are gone.
-func desired(l load) int {
-	want := l.Ready - l.Expired + (l.Waiting+l.Concurrency-1)/l.Concurrency
-	want = max(want, l.Min)
-	if l.Failing {
-		want = min(want, l.Ready+1)
+// active is n, but not fewer than the activation scale if there are any.
+func (b *backend) active(l load, n int) int {
+	if n == 0 || n >= b.activation || b.retired {
+		return n
 	}
-	if l.Blocked {
-		want = min(want, l.Ready)
-	}
-	return max(0, min(want, l.Max-l.Leaving))
+	return max(n, l.Bounded(b.activation))
 }

@@ -14,6 +14,8 @@ type instance struct {
 	ready  time.Time     // since when it takes calls
 	used   time.Time     // when the last call ended; since then it is unused if busy is 0
 	busy   int           // calls in flight
+	tick   uint32        // the scaler's clock when the last call ended
+	lost   bool          // it has ended, and its goroutine has not said so yet
 	state  instanceState // where it stands
 	crash  bool          // counted as a crash
 	stop   chan struct{} // closed: stop it now

@@ -17,6 +17,7 @@ func (b *backend) live() {
 		s.starts.finish(b)
 		return
 	}
+	begun := time.Now()
 	run, err := b.start(ctx)
 	if err != nil {
 		b.failed(ctx, err, epoch)
@@ -26,7 +27,7 @@ func (b *backend) live() {
 		}
 		return
 	}
-	in := b.begun(run)
+	in := b.begun(run, time.Since(begun))
 	s.starts.finish(b)
 	select {
 	case <-in.done:
@@ -50,7 +51,7 @@ func (b *backend) begin() (ctx context.Context, epoch int, needed bool) {
 	defer b.mu.Unlock()
 	now := time.Now()
 	l := b.load(now)
-	if l.Starting > desired(l)-l.Ready {
+	if l.Starting > b.want(l)-l.Ready {
 		b.starting--
 		b.settle(now)
 		return nil, 0, false
@@ -81,12 +82,13 @@ func (b *backend) failed(ctx context.Context, err error, epoch int) {
 	b.settle(now)
 }
 
-func (b *backend) begun(run engine.Instance) *instance {
+func (b *backend) begun(run engine.Instance, took time.Duration) *instance {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
-	in := &instance{b: b, run: run, done: run.Done(), ready: now, used: now, stop: make(chan struct{})}
+	in := &instance{b: b, run: run, done: run.Done(), ready: now, used: now, tick: b.s.clock.Load(), stop: make(chan struct{})}
 	b.starting--
+	b.took = took
 	b.counts.Starts++
 	b.back.started()
 	b.all = append(b.all, in)

@@ -52,7 +52,9 @@ type Scaler struct {
 
 	activeMu sync.Mutex // taken after a backend's lock, never before
 	active   map[*backend]struct{}
-	nudge    chan struct{} // wakes Run when active is no longer empty
+	alarms   alarms
+	nudge    chan struct{} // wakes Run when there is something new to wait for
+	clock    atomic.Uint32 // counts Run's ticks, so that short idle times cost nothing
 }
 
 var _ engine.Releaser = (*Scaler)(nil)
@@ -76,6 +78,7 @@ func New(c Config) *Scaler {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.alarms.wake = s.wake
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.starts = newStarter(c.Starts, func(b *backend) {
 		s.jobs.Add(1)
@@ -97,6 +100,9 @@ func (s *Scaler) Acquire(ctx context.Context, rev *api.Revision) (engine.Lease, 
 		b := v.(*backend)
 		b.mu.Lock()
 		in := b.take()
+		if in != nil && (b.knative != nil || in.busy > b.concurrency) {
+			b.entered(in)
+		}
 		b.mu.Unlock()
 		if in != nil {
 			return engine.Lease{Instance: in.run, Owner: s, Token: in}, nil
@@ -180,10 +186,10 @@ func key(rev *api.Revision) string {
 }
 
 // Keep says that rev serves: its least number of instances is started now and
-// held from then on, until Retire. A revision without such a number costs
-// nothing.
+// held from then on, until Retire, and so are those it reserves in their hours. A
+// revision without either costs nothing.
 func (s *Scaler) Keep(rev *api.Revision) {
-	if rev.Spec.Scale.Min <= 0 {
+	if sc := rev.Spec.Scale; sc.Min <= 0 && (sc.Auto == nil || len(sc.Auto.Reserve) == 0) {
 		if v, ok := s.backends.Load(key(rev)); ok {
 			b := v.(*backend)
 			b.mu.Lock()
@@ -197,9 +203,13 @@ func (s *Scaler) Keep(rev *api.Revision) {
 		b.mu.Lock()
 		again := b.dropped
 		if !again && !s.closed.Load() {
+			now := time.Now()
 			b.kept, b.retired = true, false
-			b.activate()
-			b.settle(time.Now())
+			b.reservation(now)
+			if b.load(now).Min > 0 {
+				b.watch()
+			}
+			b.settle(now)
 		}
 		b.mu.Unlock()
 		if !again {
@@ -217,30 +227,62 @@ func (s *Scaler) Retire(rev *api.Revision) {
 	}
 }
 
-// Run looks after idle and least instances until ctx ends, and returns nil. One
-// goroutine does it for all revisions; only those with instances, or with a
-// least number of them, cost anything.
+// Run looks after idle and least instances, and starts those foreseen or
+// reserved, until ctx ends, and returns nil. One goroutine does it for all
+// revisions; only those with instances, or with a least number of them, cost
+// anything.
 func (s *Scaler) Run(ctx context.Context) error {
-	t := time.NewTicker(s.cfg.Tick)
+	t := time.NewTimer(0)
 	defer t.Stop()
+	var tick time.Time // the next one of those with instances; zero: there are none
 	for {
-		if len(s.activeOnes()) == 0 {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-s.nudge:
+		now := time.Now()
+		if !tick.IsZero() && !tick.After(now) {
+			s.clock.Add(1)
+			for _, b := range s.activeOnes() {
+				b.tick(now)
 			}
-			t.Reset(s.cfg.Tick)
+			tick = now.Add(s.cfg.Tick)
+		}
+		for b := s.alarms.due(now); b != nil; b = s.alarms.due(now) {
+			b.ring(now)
+		}
+		switch idle := s.idle(); {
+		case idle:
+			tick = time.Time{}
+		case tick.IsZero():
+			tick = now.Add(s.cfg.Tick)
+		}
+		next := s.alarms.next()
+		if !tick.IsZero() && (next.IsZero() || tick.Before(next)) {
+			next = tick
+		}
+		var ring <-chan time.Time
+		if !next.IsZero() {
+			t.Reset(time.Until(next))
+			ring = t.C
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-t.C:
-		}
-		for _, b := range s.activeOnes() {
-			b.tick(time.Now())
+		case <-s.nudge:
+		case <-ring:
 		}
 	}
+}
+
+// wake makes Run look again at what it waits for.
+func (s *Scaler) wake() {
+	select {
+	case s.nudge <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Scaler) idle() bool {
+	s.activeMu.Lock()
+	defer s.activeMu.Unlock()
+	return len(s.active) == 0
 }
 
 func (s *Scaler) activeOnes() []*backend {

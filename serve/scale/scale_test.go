@@ -123,6 +123,7 @@ func TestQueueDeadline(t *testing.T) {
 func TestIdleInstancesGo(t *testing.T) {
 	inBubble(t, Config{}, program(nil), func(h *house) {
 		r := revision(1, 1, 0, 10)
+		r.Spec.Scale.Idle = &api.Duration{Duration: api.DefaultIdle}
 		a, b := h.acquire(r), h.acquire(r)
 		a.Release(false)
 		b.Release(false) // the most recently used one

@@ -32,7 +32,9 @@ func draw(t *rapid.T) plan {
 	p := plan{starts: rapid.IntRange(1, 4).Draw(t, "starts"), seed: rapid.Uint64().Draw(t, "seed")}
 	for i := range 2 {
 		least, most := rapid.IntRange(0, 1).Draw(t, "min"), rapid.IntRange(1, 4).Draw(t, "max")
-		p.revs = append(p.revs, revision(i, rapid.IntRange(1, 3).Draw(t, "concurrency"), least, most))
+		r := revision(i, rapid.IntRange(1, 3).Draw(t, "concurrency"), least, most)
+		r.Spec.Scale.Idle = &api.Duration{Duration: api.DefaultIdle} // nothing is foreseen, so that quiet ends in zero
+		p.revs = append(p.revs, r)
 		p.keep = append(p.keep, rapid.Bool().Draw(t, "kept"))
 	}
 	p.steps = rapid.SliceOfN(rapid.IntRange(0, 99), 1, 80).Draw(t, "steps")

@@ -4,11 +4,14 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/serve/scale/policy"
 )
 
 // Counts only grow, until the revision is retired and its last instance gone.
 type Counts struct {
+	Calls      int64 // calls that got a slot
 	Starts     int64 // instances that came up
+	Foreseen   int64 // starts in advance of a call that was foreseen
 	ColdStarts int64 // calls that waited for one of these
 	Failures   int64 // starts that failed
 	Crashes    int64 // instances that ended within a second
@@ -45,6 +48,38 @@ func (s *Scaler) StatsOf(rev *api.Revision) Stats {
 		return v.(*backend).stats()
 	}
 	return names(rev)
+}
+
+// Replicas is how many instances a revision has and should have.
+type Replicas struct {
+	Actual   int // taking calls
+	Desired  int // that there should be now; 0 for one that was never called or kept
+	Activity policy.Activity
+	// Initialised is set once the initial scale was ready; it is of the knative
+	// policy, with the other it means that an instance came up once.
+	Initialised bool
+}
+
+// Replicas tells how many instances the revision with the given UID has and
+// should have; false where it was never called or kept.
+func (s *Scaler) Replicas(uid string) (Replicas, bool) {
+	v, ok := s.backends.Load(uid)
+	if !ok {
+		return Replicas{}, false
+	}
+	b := v.(*backend)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := Replicas{Actual: b.ready, Desired: b.want(b.load(time.Now())), Initialised: b.counts.Starts > 0}
+	switch k := b.knative; {
+	case k != nil:
+		r.Activity, r.Initialised = k.decision.Active, k.decision.Initialised
+	case b.ready > 0:
+		r.Activity = policy.Active
+	case b.starting > 0 || b.queue.n > 0:
+		r.Activity = policy.Activating
+	}
+	return r, true
 }
 
 func names(rev *api.Revision) Stats {

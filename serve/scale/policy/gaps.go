@@ -101,6 +101,17 @@ func (p Plan) At(idle time.Duration) (warm bool, until time.Duration) {
 	return false, math.MaxInt64
 }
 
+// Ahead reports whether after idle an instance should be there that was started
+// in advance.
+func (p Plan) Ahead(idle time.Duration) bool {
+	for _, s := range p {
+		if s.From > 0 && s.From <= idle && idle < s.To {
+			return true
+		}
+	}
+	return false
+}
+
 // Plan weighs at every moment of an idle time the cost of waiting for the call
 // against the chance that it comes. worth is how long an instance may be idle to
 // spare one cold start.
