@@ -224,3 +224,14 @@ func TestDefinitions(t *testing.T) {
 	w.ok([]string{"service.serving.knative.dev/hello", "URL", "LATESTCREATED", "LATESTREADY", "READY", "REASON"}, "get", "knative", "--show-kind")
 	w.fails("", []string{"resource type"}, "get", "services.hearth.run")
 }
+
+// TestKubectlList: what kubectl printed as a list can be applied again.
+func TestKubectlList(t *testing.T) {
+	w := newKnative(t)
+	for _, k := range foreign()[:2] {
+		w.okIn(k.manifest, []string{"created"}, "apply", "-f", "-")
+	}
+	list := w.ok([]string{"kind: List"}, "get", "ksvc,configurations", "-o", "yaml")
+	w.okIn(list, []string{"service.serving.knative.dev/hello", "configuration.serving.knative.dev/hello"}, "apply", "-f", "-")
+	w.fails(strings.Replace(list, "containers:", "contaners:", 1), []string{"contaners"}, "apply", "-f", "-")
+}

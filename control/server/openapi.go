@@ -16,6 +16,7 @@ type openAPI struct {
 	index []byte
 	docs  map[string][]byte // by path below /openapi/v3/
 	v2    []byte
+	wire  []byte // version 2 as a protocol buffer
 }
 
 func newOpenAPI(kinds []api.Kind, version string) (openAPI, error) {
@@ -54,6 +55,9 @@ func newOpenAPI(kinds []api.Kind, version string) (openAPI, error) {
 	}
 	var err error
 	if o.index, err = json.Marshal(object{"paths": index}); err != nil {
+		return o, err
+	}
+	if o.wire, err = openAPIWire(kinds, version); err != nil {
 		return o, err
 	}
 	o.v2, err = json.Marshal(object{"swagger": "2.0", "info": info, "paths": object{}, "definitions": definitions})
@@ -213,10 +217,15 @@ func kindPaths(prefix string, k api.Kind, ref string) object {
 
 func (s *Server) serveOpenAPI(w http.ResponseWriter, r *http.Request) error {
 	var doc []byte
+	media := mediaJSON
 	switch p := strings.TrimPrefix(r.URL.Path, "/openapi/"); {
 	case p == "v3" || p == "v3/":
 		doc = s.open.index
 	case p == "v2":
+		if strings.Contains(r.Header.Get("Accept"), "proto-openapi") {
+			doc, media = s.open.wire, mediaOpenAPI
+			break
+		}
 		if a := r.Header.Get("Accept"); a != "" && !strings.Contains(a, "json") && !strings.Contains(a, "*/*") {
 			return &fail{err: api.Errorf(api.CodeUsage, "the description is served as JSON"), status: http.StatusNotAcceptable, reason: "NotAcceptable"}
 		}
@@ -235,7 +244,7 @@ func (s *Server) serveOpenAPI(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	w.Header().Set("Content-Type", mediaJSON)
+	w.Header().Set("Content-Type", media)
 	_, _ = w.Write(doc) // a client that went away is no failure
 	return nil
 }
