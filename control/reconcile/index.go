@@ -17,7 +17,7 @@ type index struct {
 	revisions map[store.Key][]revisionInfo // by function; most have one
 	routes    map[store.Key]*api.Route
 	byRoute   map[string]map[store.Key]bool    // api.RouteKeys
-	targets   map[store.Key]map[store.Key]bool // routes by function or revision
+	targets   map[store.Key]map[store.Key]bool // routes by what they name: functions, revisions, Secrets
 }
 
 type functionInfo struct {
@@ -249,6 +249,14 @@ func targetKeys(r *api.Route) (out []store.Key) {
 		} else {
 			out = append(out, revisionKey(r.Metadata.Namespace, t.Revision))
 		}
+	}
+	if m := r.Spec.Mirror; m != nil && m.Function != "" {
+		out = append(out, functionKey(r.Metadata.Namespace, m.Function))
+	} else if m != nil {
+		out = append(out, revisionKey(r.Metadata.Namespace, m.Revision))
+	}
+	if t := r.Spec.TLS; t != nil && t.Secret != "" {
+		out = append(out, secretKey(r.Metadata.Namespace, t.Secret))
 	}
 	return out
 }

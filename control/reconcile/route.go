@@ -2,7 +2,10 @@ package reconcile
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
@@ -29,6 +32,11 @@ func (r *Reconciler) route(ctx context.Context, k store.Key) (time.Duration, err
 	if err != nil {
 		return 0, err
 	}
+	if ready.Status == api.True {
+		if ready, err = r.certificate(ctx, k.Namespace, self); err != nil {
+			return 0, err
+		}
+	}
 	if admitted.Status == api.False {
 		ready = api.Condition{Type: api.ConditionReady, Status: api.False, Reason: admitted.Reason, Message: admitted.Message, Hint: admitted.Hint}
 	}
@@ -52,8 +60,12 @@ func (r *Reconciler) routeReady(ctx context.Context, namespace string, o *api.Ro
 	no := func(reason, hint, format string, args ...any) (api.Condition, error) {
 		return api.Condition{Type: api.ConditionReady, Status: api.False, Reason: reason, Message: fmt.Sprintf(format, args...), Hint: hint}, nil
 	}
-	for _, t := range o.Spec.Targets {
-		if t.Weight != nil && *t.Weight == 0 {
+	targets := o.Spec.Targets
+	if m := o.Spec.Mirror; m != nil {
+		targets = append(slices.Clip(targets), api.RouteTarget{Function: m.Function, Revision: m.Revision})
+	}
+	for _, t := range targets {
+		if t.Weight != nil && *t.Weight == 0 && t.Tag == "" {
 			continue
 		}
 		if t.Revision != "" {
@@ -79,6 +91,49 @@ func (r *Reconciler) routeReady(ctx context.Context, namespace string, o *api.Ro
 		}
 	}
 	return api.Condition{Type: api.ConditionReady, Status: api.True, Reason: "Serving"}, nil
+}
+
+// certificate looks at the Secret a route names for its hosts.
+func (r *Reconciler) certificate(ctx context.Context, namespace string, o *api.Route) (api.Condition, error) {
+	ready := api.Condition{Type: api.ConditionReady, Status: api.True, Reason: "Serving"}
+	t := o.Spec.TLS
+	if t == nil || t.Secret == "" {
+		return ready, nil
+	}
+	s, err := read[api.Secret](ctx, r.cfg.Store, secretKey(namespace, t.Secret))
+	if err != nil {
+		return ready, err
+	}
+	ready.Hint = fmt.Sprintf("kubectl create secret tls %s -n %s --cert=FILE --key=FILE", t.Secret, namespace)
+	ready.Status = api.False
+	switch {
+	case s == nil:
+		ready.Reason, ready.Message = "CertificateMissing", fmt.Sprintf("Secret %s is not there", t.Secret)
+		return ready, nil
+	case s.Type != api.SecretTypeTLS:
+		ready.Reason, ready.Message = "CertificateInvalid", fmt.Sprintf("Secret %s has the type %q, not %s", t.Secret, s.Type, api.SecretTypeTLS)
+		return ready, nil
+	}
+	c, err := tls.X509KeyPair(s.Data[api.SecretTLSCert], s.Data[api.SecretTLSKey])
+	if err != nil { // whose words may quote the key
+		ready.Reason, ready.Message = "CertificateInvalid", fmt.Sprintf("Secret %s has no certificate in %s with its key in %s", t.Secret, api.SecretTLSCert, api.SecretTLSKey)
+		return ready, nil
+	}
+	for _, h := range api.RouteHosts(&o.Spec) {
+		if c.Leaf.VerifyHostname(strings.Replace(h, "*", "any", 1)) != nil {
+			ready.Reason, ready.Message = "CertificateInvalid", fmt.Sprintf("the certificate in Secret %s is not for %s but for %s", t.Secret, h, strings.Join(c.Leaf.DNSNames, ", "))
+			return ready, nil
+		}
+	}
+	if time.Now().After(c.Leaf.NotAfter) {
+		ready.Reason, ready.Message = "CertificateExpired", fmt.Sprintf("the certificate in Secret %s expired on %s", t.Secret, c.Leaf.NotAfter.UTC().Format(time.DateOnly))
+		return ready, nil
+	}
+	return api.Condition{Type: api.ConditionReady, Status: api.True, Reason: "Serving"}, nil
+}
+
+func secretKey(namespace, name string) store.Key {
+	return store.Key{Resource: api.Secrets, Namespace: namespace, Name: name}
 }
 
 // runtime is the loop of runtimes.

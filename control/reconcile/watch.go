@@ -93,6 +93,7 @@ func (r *Reconciler) see(e store.Event) {
 			r.functions.add(f)
 		}
 	case api.Secrets, api.ConfigMaps:
+		r.addRoutes(k)
 		for _, f := range r.work.waiting(k.Namespace) {
 			r.functions.add(f)
 		}
