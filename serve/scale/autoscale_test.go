@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/driver/memory"
@@ -358,6 +359,53 @@ func TestIdleRevisionsCostNothing(t *testing.T) {
 		time.Sleep(100 * time.Hour)
 		if n := h.clock.Load() - before; n != 0 {
 			t.Errorf("%d ticks for revisions without instances", n)
+		}
+	})
+}
+
+// TestForesightOutlivesARevision holds that a deployment does not forget what is
+// known about the calls of a function.
+func TestForesightOutlivesARevision(t *testing.T) {
+	inBubble(t, Config{}, program(nil), func(h *house) {
+		older, newer := scaled(1, nil), revision(2, 1, 0, 10)
+		for range 10 {
+			h.hold(older, 1, 0)
+			time.Sleep(15 * time.Minute)
+		}
+		h.hold(newer, 1, 0)
+		h.Retire(older)
+		time.Sleep(14 * time.Minute)
+		h.alive(0)
+		time.Sleep(59 * time.Second)
+		h.alive(1)
+		if l := h.acquire(newer); l.Cold {
+			t.Error("the new revision does not know when calls come")
+		} else {
+			l.Release(false)
+		}
+		h.Retire(newer)
+		synctest.Wait()
+		n := 0
+		h.sights.Range(func(_, _ any) bool { n++; return true })
+		if n != 0 {
+			t.Errorf("%d functions are remembered whose revisions are gone", n)
+		}
+	})
+}
+
+// TestSmall bounds what a revision costs that is not called; one that was called
+// once has no foresight.
+func TestSmall(t *testing.T) {
+	if n := unsafe.Sizeof(backend{}); n > 800 {
+		t.Errorf("a backend takes %d bytes", n)
+	}
+	if n := unsafe.Sizeof(policy.Foresight{}); n > 420 {
+		t.Errorf("foresight takes %d bytes", n)
+	}
+	s, _ := warm(t, 1, 1)
+	s.all(func(b *backend) {
+		if b.sight != nil || b.knative != nil || b.alarm != nil {
+			t.Error("a revision that was called once has more than it needs")
 		}
 	})
 }

@@ -200,6 +200,9 @@ func (b *backend) settle(now time.Time) {
 			}
 			b.s.alarms.clear(b)
 			b.s.backends.CompareAndDelete(b.key, b)
+			if b.sight != nil {
+				b.s.sights.CompareAndDelete(function(b.rev), b)
+			}
 		}
 	}
 }

@@ -50,12 +50,36 @@ func (g *idling) first() policy.Plan {
 	return g.sight.First(g.worth)
 }
 
-func (g *idling) see() *policy.Foresight {
-	if g.sight == nil {
-		g.sight = new(policy.Foresight)
+// see is what is remembered; mu is held. The newest revision of a function that
+// has something to remember leaves it to the next.
+func (b *backend) see() *policy.Foresight {
+	if b.sight == nil {
+		b.sight = new(policy.Foresight)
+		b.s.sights.Store(function(b.rev), b)
 	}
-	return g.sight
+	return b.sight
 }
+
+// inherit gives a new backend what the revision before it had seen. It takes the
+// locks of both, one after the other.
+func (b *backend) inherit() {
+	v, ok := b.s.sights.Load(function(b.rev))
+	if !ok || b.fixed > 0 || b.knative != nil {
+		return
+	}
+	older := v.(*backend)
+	older.mu.Lock()
+	sight := older.sight.Clone()
+	older.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sight == nil && !b.dropped {
+		b.sight = sight
+		b.s.sights.Store(function(b.rev), b)
+	}
+}
+
+func function(rev *api.Revision) string { return rev.Metadata.Namespace + "/" + rev.Spec.Function }
 
 // shedMost bounds what is remembered of stopped instances.
 const shedMost = 32
@@ -65,14 +89,14 @@ const shedMost = 32
 func (b *backend) reused(in *instance, now time.Time) {
 	if b.busy == 0 {
 		b.woke(now)
-	} else if gap := now.Sub(in.used); b.fixed == 0 && gap >= time.Second {
+	} else if gap := now.Sub(in.used); b.fixed == 0 && b.knative == nil && gap >= time.Second {
 		b.see().Reused(gap)
 	}
 }
 
 // woke notes that a call comes to an idle revision; mu is held.
 func (b *backend) woke(now time.Time) {
-	if gap := now.Sub(b.since); b.fixed == 0 && !b.since.IsZero() && gap >= time.Second {
+	if gap := now.Sub(b.since); b.fixed == 0 && b.knative == nil && !b.since.IsZero() && gap >= time.Second {
 		b.see().Woke(gap)
 	}
 	b.since = time.Time{}
@@ -81,7 +105,7 @@ func (b *backend) woke(now time.Time) {
 // missed notes that a call has to wait for a start; mu is held.
 func (b *backend) missed(now time.Time) {
 	switch n := len(b.shed); {
-	case b.fixed > 0:
+	case b.fixed > 0 || b.knative != nil:
 	case b.busy == 0 && b.queue.n == 0:
 		b.woke(now)
 	case n > 0:

@@ -44,6 +44,7 @@ type Scaler struct {
 	cfg      Config
 	log      *slog.Logger
 	backends sync.Map // UID of a revision → *backend
+	sights   sync.Map // NAMESPACE/FUNCTION → *backend that last saw its idle times
 	starts   *starter
 	jobs     sync.WaitGroup // one per start and the instance that comes of it
 	ctx      context.Context
@@ -174,7 +175,11 @@ func (s *Scaler) backend(rev *api.Revision) *backend {
 	if v, ok := s.backends.Load(k); ok {
 		return v.(*backend)
 	}
-	v, _ := s.backends.LoadOrStore(k, newBackend(s, k, rev))
+	b := newBackend(s, k, rev)
+	v, found := s.backends.LoadOrStore(k, b)
+	if !found {
+		b.inherit()
+	}
 	return v.(*backend)
 }
 

@@ -34,6 +34,9 @@ func draw(t *rapid.T) plan {
 		least, most := rapid.IntRange(0, 1).Draw(t, "min"), rapid.IntRange(1, 4).Draw(t, "max")
 		r := revision(i, rapid.IntRange(1, 3).Draw(t, "concurrency"), least, most)
 		r.Spec.Scale.Idle = &api.Duration{Duration: api.DefaultIdle} // nothing is foreseen, so that quiet ends in zero
+		if rapid.Bool().Draw(t, "knative") {
+			r.Spec.Scale.Auto = &api.Autoscale{Policy: api.PolicyKnative}
+		}
 		p.revs = append(p.revs, r)
 		p.keep = append(p.keep, rapid.Bool().Draw(t, "kept"))
 	}
@@ -187,6 +190,16 @@ func (m *model) check() error {
 		}
 		if st.Busy > len(m.holding[i]) || st.Queued != len(still) {
 			return fmt.Errorf("%d calls are in flight and %d wait, but %+v", len(m.holding[i]), len(still), st)
+		}
+		if v, ok := m.h.backends.Load(key(r)); ok {
+			b := v.(*backend)
+			b.mu.Lock()
+			counted, inside := b.knative != nil, b.busy+b.queue.n
+			ok = !counted || b.knative.inside == inside
+			b.mu.Unlock()
+			if !ok {
+				return fmt.Errorf("the metrics of %s do not count its %d calls", r.Metadata.Name, inside)
+			}
 		}
 		if st.Queued > 0 && st.Instances+st.Starting+st.Leaving == 0 {
 			return fmt.Errorf("calls of %s wait for nothing: %+v", r.Metadata.Name, st)

@@ -71,3 +71,16 @@ func (f *Foresight) Gaps() int {
 	}
 	return f.first.Len()
 }
+
+// Clone is a copy that goes its own way, for a newer revision of the same code.
+func (f *Foresight) Clone() *Foresight {
+	if f == nil {
+		return nil
+	}
+	c := *f
+	if f.upper != nil {
+		u := *f.upper
+		c.upper = &u
+	}
+	return &c
+}

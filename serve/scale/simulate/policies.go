@@ -87,14 +87,14 @@ func (a *hearth) know() *policy.Foresight {
 func (a *hearth) after(w *world) (want int, again time.Time) {
 	if w.busy > 0 || len(w.queue) > 0 || !w.called {
 		if w.now.Before(a.next) && len(w.queue) == 0 {
-			return len(w.ready) + w.starting, a.next
+			return len(w.ready) + w.starting, a.next // as Run, which looks once a second
 		}
 		a.next = w.now.Add(time.Second)
 		return byQueue(w, 0, a.f.Spare(a.worth))
 	}
 	idle := w.now.Sub(w.idleSince)
 	if idle < time.Second {
-		want, again = byQueue(w, time.Minute, a.f.Spare(a.worth))
+		want, _ = byQueue(w, time.Minute, a.f.Spare(a.worth))
 		return max(want, 1), w.idleSince.Add(time.Second)
 	}
 	warm, until := a.f.First(a.worth).At(idle)

@@ -91,8 +91,7 @@ type world struct {
 	order  int
 	again  time.Time
 	waits  []time.Duration
-	given  int // instances ready and starting, summed up until counted
-	from   time.Time
+	from   time.Time // until when instance-seconds are counted
 }
 
 type instance struct {
@@ -253,6 +252,3 @@ func (w *world) decide() {
 		w.ready = slices.Delete(w.ready, i, i+1)
 	}
 }
-
-// queued is how many instances the calls in the queue need.
-func (w *world) queued() int { return (len(w.queue) + w.f.Concurrency - 1) / w.f.Concurrency }
