@@ -271,7 +271,7 @@ func TestForeignDeadline(t *testing.T) {
 		w.failing = "never"
 		defer w.run()()
 		w.make("a", "img", 0)
-		time.Sleep(61 * time.Second)
+		time.Sleep(61*time.Second + late)
 		rev := get[api.Revision](w.world, revisionKey("shop", "a-1"))
 		if c, _ := rev.Status.Conditions.Get(api.ConditionReady); c.Reason != "NeverReady" || c.Message != "it was not ready within 1m" {
 			t.Errorf("%+v", c)

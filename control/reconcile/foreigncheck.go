@@ -55,6 +55,10 @@ func (f *Foreign) check(ctx context.Context, k store.Key) (wait time.Duration, e
 	return wait, nil
 }
 
+// late is how long after a revision's time the engine may take to say, with the
+// program's last words, that it was not ready in time.
+const late = 30 * time.Second
+
 // start starts an instance of rev, within its time. It is given up when the
 // revision goes.
 func (f *Foreign) start(ctx context.Context, k store.Key, rev *api.Revision) error {
@@ -62,13 +66,14 @@ func (f *Foreign) start(ctx context.Context, k store.Key, rev *api.Revision) err
 		return nil
 	}
 	limit := rev.Spec.StartTimeout.Or(startTimeout)
-	inner, cancel := context.WithTimeout(ctx, limit)
+	inner, cancel := context.WithTimeout(ctx, limit+late)
 	defer cancel()
 	f.soft.starting(k, cancel)
 	defer f.soft.starting(k, nil)
 	err := f.cfg.Check(inner, rev)
 	if err != nil && inner.Err() == context.DeadlineExceeded {
-		return api.Errorf(api.CodeTimeout, "it was not ready within %s", (api.Duration{Duration: limit}).Text()).WithCause(err)
+		return api.Errorf(api.CodeTimeout, "it was not ready within %s", (api.Duration{Duration: limit}).Text()).
+			WithHint("what takes longer to start needs a longer time to get ready").WithCause(err)
 	}
 	return err
 }
