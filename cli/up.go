@@ -30,6 +30,9 @@ type UpConfig struct {
 	APIPort     int    // 0: any free one; the API listens on 127.0.0.1
 	TLSCert     string // files for the gateway; empty: plain HTTP
 	TLSKey      string
+	TLSPort     int    // second port of the gateway, for TLS; -1: none, 0: any free one
+	ACME        string // "on", or URL of an authority's directory; empty: off
+	ACMEEmail   string
 	Version     string
 	Log         *slog.Logger
 }
@@ -79,6 +82,10 @@ Files and folders given are deployed, and deployed again whenever they change; w
 	fl.IntVar(&f.APIPort, "api-port", 4000, "port of the API; 0 takes a free one")
 	fl.StringVar(&f.TLSCert, "tls-cert", "", "PEM `file` of the gateway's certificate; with it the gateway speaks HTTPS")
 	fl.StringVar(&f.TLSKey, "tls-key", "", "PEM `file` of its key")
+	fl.IntVar(&f.TLSPort, "tls-port", -1, "second port of the gateway, for HTTPS with the certificates of routes; none by default")
+	fl.Lookup("tls-port").DefValue = "0" // so that help does not speak of -1
+	fl.StringVar(&f.ACME, "acme", "", "get certificates for routes with tls.acme: on for Let's Encrypt, whose terms you accept with it, or the `URL` of a directory")
+	fl.StringVar(&f.ACMEEmail, "acme-email", "", "`address` that is told when something is wrong with a certificate")
 	fl.BoolVar(&f.noWatch, "no-watch", false, "deploy what is given once, and do not watch it")
 	fl.BoolVar(&f.verbose, "verbose", false, "show the server's own log")
 	return cmd
@@ -92,6 +99,15 @@ func (a *app) runUp(ctx context.Context, paths []string, f upFlags) error {
 		if port < 0 || port > 65535 {
 			return usage("%s: %d is not a port", name, port).WithHint("1 to 65535, or 0 for any free one")
 		}
+	}
+	if f.TLSPort < -1 || f.TLSPort > 65535 {
+		return usage("--tls-port: %d is not a port", f.TLSPort).WithHint("1 to 65535, or 0 for any free one")
+	}
+	if f.ACME != "" && f.ACME != "on" && !strings.HasPrefix(f.ACME, "https://") && !strings.HasPrefix(f.ACME, "http://") {
+		return usage("--acme: %q is neither on nor the URL of a directory", f.ACME).WithHint("--acme on, or --acme https://ca.example.com/acme/directory")
+	}
+	if f.ACME != "" && f.TLSPort < 0 && f.TLSCert == "" {
+		return usage("--acme gets certificates, and nothing serves them").WithHint("give --tls-port 443 besides")
 	}
 	for _, p := range paths {
 		if _, err := os.Stat(p); err != nil {

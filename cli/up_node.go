@@ -20,6 +20,15 @@ func StartNode(ctx context.Context, c UpConfig) (*Running, error) {
 		Version:     c.Version,
 		Log:         c.Log,
 	}
+	if c.TLSPort >= 0 {
+		cfg.TLSAddr = net.JoinHostPort(c.GatewayHost, strconv.Itoa(c.TLSPort))
+	}
+	if c.ACME != "" {
+		cfg.ACME = &node.ACME{Email: c.ACMEEmail}
+		if c.ACME != "on" {
+			cfg.ACME.Directory = c.ACME
+		}
+	}
 	if c.TLSCert != "" {
 		cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
 		if err != nil {

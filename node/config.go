@@ -19,6 +19,12 @@ type Config struct {
 	Domain string
 	// Certificate serves the gateway over TLS; nil serves plain HTTP.
 	Certificate *tls.Certificate
+	// TLSAddr is a second port of the gateway, which speaks TLS with the
+	// certificates of routes; Certificate's, if there is one, serves the other
+	// hosts. Empty: there is none.
+	TLSAddr string
+	// ACME gets certificates for routes that ask for it; nil: none are got.
+	ACME *ACME
 	// Folders allows spec.source.folder. On one's own machine that is right;
 	// where others may write functions it shows them the machine's files.
 	Folders bool

@@ -64,7 +64,8 @@ type Node struct {
 
 	drain   context.CancelFunc // the gateway takes no new connections
 	halt    context.CancelFunc // everything else ends
-	front   sync.WaitGroup     // the gateway's listener
+	secure  net.Listener       // the gateway's second one, for TLS; nil: there is none
+	front   sync.WaitGroup     // the gateway's listeners
 	running sync.WaitGroup
 	failed  chan error
 	once    sync.Once
@@ -105,6 +106,12 @@ func Up(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	undo = append(undo, func() { back.Close() })
+	if n.secure, err = n.listenSecure(); err != nil {
+		return nil, err
+	}
+	if n.secure != nil {
+		undo = append(undo, func() { n.secure.Close() })
+	}
 
 	opened, err := n.open(ctx)
 	undo = append(undo, opened...)
@@ -217,7 +224,10 @@ func (n *Node) run(ctx context.Context, a *server.Authority, front, back net.Lis
 		n.running.Go(func() { n.end(f(loops)) })
 	}
 	n.running.Go(func() { n.end(n.apiHTTP.ServeTLS(back, "", "")) })
-	n.front.Go(func() { n.end(n.gateway.Serve(serving, front, n.tls())) })
+	n.front.Go(func() { n.end(n.gateway.Serve(serving, front, n.frontTLS())) })
+	if n.secure != nil {
+		n.front.Go(func() { n.end(n.gateway.Serve(serving, n.secure, n.gateway.TLS(n.tls()))) })
+	}
 	select {
 	case <-n.gateway.Ready():
 		return nil

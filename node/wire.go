@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"io"
@@ -33,7 +32,7 @@ func (n *Node) assemble() (err error) {
 	log := n.cfg.Log
 	n.binder = binding.New(n.store)
 	n.scaler = scale.New(scale.Config{Engine: n.engines, Spec: n.binder.Spec, Log: log})
-	n.gateway = gateway.New(gateway.Config{Store: n.store, Waker: n.scaler, Records: n.records, Log: log, Domain: n.cfg.Domain})
+	n.gateway = gateway.New(gateway.Config{Store: n.store, Waker: n.scaler, Records: n.records, Log: log, Domain: n.cfg.Domain, TLSPort: n.tlsPort(), ACME: n.acme()})
 	n.builder, err = build.New(build.Config{
 		Blobs: n.blobs, Runner: runner{n.engine}, Folders: n.cfg.Folders, Cache: filepath.Join(n.State, "build"),
 		Find: n.tool, Detect: detect, WrapGo: golang.Wrap, Resolve: n.binder.Env, Progress: n.cfg.Progress, Log: log,
@@ -221,14 +220,6 @@ func (n *Node) functionURL(namespace, name string) string {
 	return n.withHost(host)
 }
 
-func (n *Node) routeURL(r *api.Route) string {
-	path := r.Spec.Path + r.Spec.Prefix
-	if r.Spec.Host == "" {
-		return n.GatewayURL + path
-	}
-	return n.withHost(r.Spec.Host) + path
-}
-
 // withHost is the gateway's address under another host name.
 func (n *Node) withHost(host string) string {
 	scheme, rest, _ := cutScheme(n.GatewayURL)
@@ -237,13 +228,6 @@ func (n *Node) withHost(host string) string {
 		return scheme + "://" + host
 	}
 	return scheme + "://" + net.JoinHostPort(host, port)
-}
-
-func (n *Node) tls() *tls.Config {
-	if n.cfg.Certificate == nil {
-		return nil
-	}
-	return &tls.Config{Certificates: []tls.Certificate{*n.cfg.Certificate}, MinVersion: tls.VersionTLS12}
 }
 
 // quiet takes the complaints of net/http about single connections (clients that
