@@ -11,23 +11,30 @@ import (
 
 // engines runs each revision where it belongs: those made of images in
 // containers, all others as processes. containers may be nil.
-type engines struct{ processes, containers engine.Engine }
+type engines struct {
+	processes, containers engine.Engine
+	missing               *api.Error // why containers is nil
+}
 
 var _ engine.Engine = engines{}
 
-func (e engines) of(s engine.Spec) (engine.Engine, error) {
+func (x engines) of(s engine.Spec) (engine.Engine, error) {
 	switch {
 	case s.Pod == nil:
-		return e.processes, nil
-	case e.containers == nil:
-		return nil, api.Errorf(api.CodeUnsupported, "container images cannot be run on this host").WithHint("hearth doctor says what this host can do")
+		return x.processes, nil
+	case x.containers == nil:
+		e := api.Errorf(api.CodeUnsupported, "container images cannot be run on this host").WithHint("hearth doctor says what this host can do")
+		if m := x.missing; m != nil {
+			e.Message += ": " + m.Message
+		}
+		return nil, e
 	}
-	return e.containers, nil
+	return x.containers, nil
 }
 
 // Prepare implements engine.Engine.
-func (e engines) Prepare(ctx context.Context, s engine.Spec) error {
-	of, err := e.of(s)
+func (x engines) Prepare(ctx context.Context, s engine.Spec) error {
+	of, err := x.of(s)
 	if err != nil {
 		return err
 	}
@@ -35,8 +42,8 @@ func (e engines) Prepare(ctx context.Context, s engine.Spec) error {
 }
 
 // Start implements engine.Engine.
-func (e engines) Start(ctx context.Context, s engine.Spec) (engine.Instance, error) {
-	of, err := e.of(s)
+func (x engines) Start(ctx context.Context, s engine.Spec) (engine.Instance, error) {
+	of, err := x.of(s)
 	if err != nil {
 		return nil, err
 	}
@@ -44,24 +51,24 @@ func (e engines) Start(ctx context.Context, s engine.Spec) (engine.Instance, err
 }
 
 // Forget implements engine.Engine. Images have names, built trees digests alone.
-func (e engines) Forget(ctx context.Context, artifact string) error {
-	if strings.Contains(artifact, "@") && e.containers != nil {
-		return e.containers.Forget(ctx, artifact)
+func (x engines) Forget(ctx context.Context, artifact string) error {
+	if strings.Contains(artifact, "@") && x.containers != nil {
+		return x.containers.Forget(ctx, artifact)
 	}
-	return e.processes.Forget(ctx, artifact)
+	return x.processes.Forget(ctx, artifact)
 }
 
 // Findings implements engine.Engine.
-func (e engines) Findings() []engine.Finding {
-	out := e.processes.Findings()
-	if e.containers == nil {
+func (x engines) Findings() []engine.Finding {
+	out := x.processes.Findings()
+	if x.containers == nil {
 		return out
 	}
 	known := map[string]bool{}
 	for _, f := range out {
 		known[f.Check] = true
 	}
-	for _, f := range e.containers.Findings() {
+	for _, f := range x.containers.Findings() {
 		if !known[f.Check] {
 			out = append(out, f)
 		}
@@ -70,10 +77,10 @@ func (e engines) Findings() []engine.Finding {
 }
 
 // Close implements engine.Engine.
-func (e engines) Close(ctx context.Context) error {
-	err := e.processes.Close(ctx)
-	if e.containers != nil {
-		err = errors.Join(err, e.containers.Close(ctx))
+func (x engines) Close(ctx context.Context) error {
+	var err error
+	if x.containers != nil { // its boxes are made by the other's host
+		err = x.containers.Close(ctx)
 	}
-	return err
+	return errors.Join(err, x.processes.Close(ctx))
 }
