@@ -113,7 +113,7 @@ func Up(ctx context.Context, cfg Config) (_ *Node, err error) {
 		undo = append(undo, func() { n.secure.Close() })
 	}
 
-	opened, err := n.open(ctx)
+	opened, err := n.open(ctx, back)
 	undo = append(undo, opened...)
 	if err != nil {
 		return nil, err
@@ -136,7 +136,7 @@ func Up(ctx context.Context, cfg Config) (_ *Node, err error) {
 }
 
 // open opens the drivers; it returns what closes those that were opened.
-func (n *Node) open(ctx context.Context) (undo []func(), err error) {
+func (n *Node) open(ctx context.Context, back net.Listener) (undo []func(), err error) {
 	log, at := n.cfg.Log, func(name string) string { return filepath.Join(n.State, name) }
 	seal, err := sql.KeyFile(at("secrets.key"))
 	if err != nil {
@@ -164,11 +164,8 @@ func (n *Node) open(ctx context.Context) (undo []func(), err error) {
 		return undo, err
 	}
 	n.engines = engines{processes: n.engine}
-	if n.cfg.Containers != nil {
-		n.pods = newCounted(n.cfg.Containers, func(ns, revision string) { n.foreign.Scaled(ns, revision) })
-		n.engines.containers = n.pods
-	}
-	return append(undo, func() { n.engines.Close(context.WithoutCancel(ctx)) }), nil
+	undo = append(undo, func() { n.engines.Close(context.WithoutCancel(ctx)) })
+	return undo, n.openContainers(n.engine.Host(), back)
 }
 
 // credentials writes what this machine's user needs to talk to the API.
