@@ -150,7 +150,7 @@ func (a *app) load(files []string) ([]manifest.Document, error) {
 	if len(docs) == 0 {
 		return nil, usage("there is nothing in %s", strings.Join(files, ", ")).WithHint("hearth help manifests shows how one is written")
 	}
-	order := []string{"Namespace", "Secret", "ConfigMap", "Runtime", "Function"}
+	order := []string{"Namespace", "Secret", "ConfigMap", "Runtime", "Function", "Service"}
 	rank := func(d manifest.Document) int {
 		if i := slices.Index(order, d.Kind.Kind); i >= 0 {
 			return i

@@ -63,6 +63,7 @@ func (a *app) runDescribe(ctx context.Context, word string) error {
 	if err := o.Into(&s); err != nil {
 		return err
 	}
+	s.foreign(o)
 	var b strings.Builder
 	paint := a.tablePaint()
 	line := verdict(paint, o, s)
@@ -75,6 +76,7 @@ func (a *app) runDescribe(ctx context.Context, word string) error {
 	next := describeConditions(&b, paint, o.Meta.Name, s)
 	describeTraffic(&b, s.Status.Traffic)
 	describeBuild(&b, s.Status.Build)
+	describeContainers(&b, o)
 	if o.Kind.Kind != "Secret" { // whose values are not for screens
 		describeSpec(&b, o)
 	}
@@ -165,6 +167,10 @@ func describeConditions(b *strings.Builder, p painter, name string, s common) (n
 		return ""
 	}
 	b.WriteString("\nconditions:\n")
+	width := 10
+	for _, c := range s.Status.Conditions {
+		width = max(width, len(c.Type))
+	}
 	said := "" // what the one before said, which is not said twice
 	for _, c := range s.Status.Conditions {
 		mark := p.good("✓")
@@ -174,7 +180,10 @@ func describeConditions(b *strings.Builder, p painter, name string, s common) (n
 		case api.Unknown:
 			mark = p.warn("…")
 		}
-		line := fmt.Sprintf("  %s %-10s %s", mark, c.Type, c.Reason)
+		if c.Severity != "" && c.Status != api.True {
+			mark = p.dim("·") // of interest, and nothing wrong
+		}
+		line := fmt.Sprintf("  %s %-*s %s", mark, width, c.Type, c.Reason)
 		if c.Message != "" && c.Message != said {
 			line += "   " + indent(strings.TrimSpace(c.Message), "      ")
 		}
@@ -257,7 +266,7 @@ func describeSpec(b *strings.Builder, o client.Object) {
 	delete(m.Spec, "source")
 	var lines []string
 	for _, r := range flatten("", m.Spec) {
-		lines = append(lines, fmt.Sprintf("  %-16s %s", r[0], first(r[1])))
+		lines = append(lines, fmt.Sprintf("  %-16s %s", strings.TrimPrefix(r[0], "template spec "), first(r[1])))
 	}
 	for _, k := range []string{"env", "targets", "traffic", "methods", "command", "secrets", "config"} {
 		list, _ := m.Spec[k].([]any)
@@ -296,6 +305,9 @@ func (a *app) describeEvents(ctx context.Context, b *strings.Builder, c *client.
 	var events []api.Event
 	for _, item := range l.Items {
 		e, err := client.As[api.Event](item, nil)
+		if uid := o.Meta.UID; err == nil && e.InvolvedObject.UID != "" && uid != "" && e.InvolvedObject.UID != uid {
+			continue // of one that had the name before
+		}
 		if err == nil && e.InvolvedObject.Name == o.Meta.Name && e.InvolvedObject.Kind == o.Kind.Kind {
 			events = append(events, *e)
 		}

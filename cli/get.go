@@ -23,7 +23,7 @@ func (a *app) getCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get [KIND[,KIND…]] [NAME…]",
 		Short: "List objects, or print them",
-		Example: `  hearth get                          functions and routes
+		Example: `  hearth get                          functions, services and routes
   hearth get functions -o wide
   hearth get function/hello -o yaml   as a manifest that can be applied again
   hearth get functions --jq '.items[].metadata.name'
@@ -39,8 +39,9 @@ func (a *app) getCommand() *cobra.Command {
 }
 
 func (a *app) runGet(ctx context.Context, args []string, f getFlags) error {
+	own := false // without what was made for another object
 	if len(args) == 0 {
-		args = []string{"functions,routes"}
+		args, own = []string{"functions,services,routes"}, true
 	}
 	var kinds []api.Kind
 	var words []string
@@ -108,7 +109,11 @@ func (a *app) runGet(ctx context.Context, args []string, f getFlags) error {
 		if err != nil {
 			return err
 		}
-		objs = append(objs, l.Items...)
+		for _, o := range l.Items {
+			if !own || len(o.Meta.OwnerReferences) == 0 {
+				objs = append(objs, o)
+			}
+		}
 	}
 	p.done()
 	if a.machine() || a.output == "name" {

@@ -51,8 +51,8 @@ func objectName(name string) string {
 
 // revisionText is the other way round: hello-3 becomes hello@3.
 func revisionText(name string) string {
-	i := strings.LastIndexByte(name, '-')
-	if i <= 0 || i == len(name)-1 || strings.Trim(name[i+1:], "0123456789") != "" {
+	i := strings.LastIndexByte(name, '-') // 00001 is Knative's way to count
+	if i <= 0 || strings.HasPrefix(name[i+1:], "0") || i == len(name)-1 || strings.Trim(name[i+1:], "0123456789") != "" {
 		return name
 	}
 	return name[:i] + "@" + name[i+1:]
