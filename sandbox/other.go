@@ -220,6 +220,9 @@ func (b *Box) Signal(sig syscall.Signal) error {
 	return nil
 }
 
+// Catches is true here: nobody is process 1.
+func (b *Box) Catches(syscall.Signal) bool { return true }
+
 // Kill ends the process group.
 func (b *Box) Kill() {
 	b.mu.Lock()

@@ -1,0 +1,275 @@
+package container
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hearth-run/hearth/core/engine"
+	"github.com/hearth-run/hearth/driver/container/image"
+	"github.com/hearth-run/hearth/sandbox"
+)
+
+// instance is a running pod. It ends with the first of its containers.
+type instance struct {
+	engine   *Engine
+	spec     *engine.Spec
+	id       string
+	shared   *sandbox.Shared
+	images   map[string]*image.Image
+	volumes  map[string]*sandbox.Volume
+	extra    []engine.Mount // of the files every instance may have
+	blank    *sandbox.Box   // a box that waits for a program; nil: none
+	blankOut *output
+	address  string
+	boxes    []*box // as the pod's containers; fixed once watch runs
+
+	mu     sync.Mutex
+	held   []*box // all that were started, init containers too
+	copies []string
+	why    string // of a kill of ours
+
+	ending   chan struct{} // closed when the first container has ended
+	done     chan struct{}
+	exit     engine.Exit // valid once done is closed
+	first    *box        // that ended; valid once ending is closed
+	stopOnce sync.Once
+	asked    atomic.Bool
+}
+
+var _ engine.Instance = (*instance)(nil)
+
+func newInstance(e *Engine, s *engine.Spec, b *blank, images map[string]*image.Image) *instance {
+	return &instance{
+		engine: e, spec: s, id: b.id, shared: b.shared, images: images, volumes: map[string]*sandbox.Volume{}, blank: b.box, blankOut: b.out,
+		address: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Pod.Port)), ending: make(chan struct{}), done: make(chan struct{}),
+	}
+}
+
+// named tells whether lines and reasons have to say which container they are
+// about.
+func (i *instance) named() bool { return len(i.spec.Pod.Containers)+len(i.spec.Pod.Init) > 1 }
+
+func (i *instance) hold(b *box) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.held = append(i.held, b)
+}
+
+func (i *instance) addCopy(dir string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.copies = append(i.copies, dir)
+}
+
+// ID implements engine.Instance.
+func (i *instance) ID() string { return i.id }
+
+// Protocol implements engine.Instance.
+func (i *instance) Protocol() string { return i.spec.Pod.Protocol }
+
+// Dial implements engine.Instance.
+func (i *instance) Dial(ctx context.Context) (net.Conn, error) {
+	return i.shared.Dial(ctx, "tcp", i.address)
+}
+
+// Done implements engine.Instance.
+func (i *instance) Done() <-chan struct{} { return i.done }
+
+// Exit implements engine.Instance.
+func (i *instance) Exit() engine.Exit {
+	select {
+	case <-i.done:
+		return i.exit
+	default:
+		return engine.Exit{}
+	}
+}
+
+// watch waits for the end of the first container, ends the others, and releases
+// what the instance held. It runs once, when all containers were started as far
+// as they could be.
+func (i *instance) watch() {
+	ended := make(chan *box, len(i.boxes))
+	n := 0
+	for _, b := range i.boxes {
+		if b != nil {
+			n++
+			go func() { <-b.Done(); ended <- b }()
+		}
+	}
+	if n > 0 {
+		i.first = <-ended
+		i.exit = i.first.Exit()
+		i.exit.Reason = i.reason(i.first, i.exit)
+	}
+	close(i.ending)
+	for _, b := range i.boxes {
+		if b != nil {
+			b.Kill()
+			<-b.Done()
+		}
+	}
+	if i.first != nil && i.unexpected() {
+		i.first.out.drained()
+		i.first.out.emit("stderr", "instance "+i.exit.Reason)
+	}
+	i.clean()
+	i.engine.leave(i)
+	close(i.done)
+}
+
+// reason says how the instance ended, by the end of its first container.
+func (i *instance) reason(b *box, x engine.Exit) string {
+	i.mu.Lock()
+	why := i.why
+	i.mu.Unlock()
+	switch {
+	case why != "" && x.Reason == "killed":
+		return why
+	case i.asked.Load() && !x.OOM:
+		return "stopped"
+	case i.named():
+		return b.spec.Name + " " + x.Reason
+	}
+	return x.Reason
+}
+
+// unexpected reports whether the end is worth a line in the log.
+func (i *instance) unexpected() bool {
+	x := i.exit
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return x.OOM || i.why != "" || !i.asked.Load() && x.Reason != "killed"
+}
+
+// clean releases everything; all boxes have ended.
+func (i *instance) clean() {
+	if i.blank != nil {
+		i.blank.Kill()
+		<-i.blank.Done()
+	}
+	i.shared.Close()
+	release(i.images)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, dir := range i.copies {
+		if err := os.RemoveAll(dir); err != nil {
+			i.engine.log.Warn("cannot remove the copy of an image", "instance", i.id, "err", err)
+		}
+	}
+}
+
+// abandon ends an instance that did not come up, and waits.
+func (i *instance) abandon() {
+	i.mu.Lock()
+	held := i.held
+	i.mu.Unlock()
+	for _, b := range held {
+		b.Kill()
+		<-b.Done()
+	}
+	if i.boxes == nil { // watch does not run
+		i.clean()
+		return
+	}
+	<-i.done
+}
+
+func (e *Engine) leave(i *instance) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.instances, i)
+}
+
+// kill ends the instance at once; why is its reason, if there is one to tell.
+func (i *instance) kill(why string) {
+	i.mu.Lock()
+	if i.why == "" {
+		i.why = why
+	}
+	i.mu.Unlock()
+	for _, b := range i.boxes {
+		b.Kill()
+	}
+}
+
+// Stop implements engine.Instance: every container gets its image's stop signal
+// and the pod's time to end.
+func (i *instance) Stop(ctx context.Context) error {
+	i.stopOnce.Do(func() {
+		i.asked.Store(true)
+		for _, b := range i.boxes {
+			sig := stopSignal(b.img.Config.StopSignal)
+			if b.Catches(sig) {
+				b.Signal(sig)
+			} else {
+				b.Kill() // as process 1 it would not even notice the signal that would have ended it
+			}
+		}
+		grace := i.spec.Pod.Grace
+		if grace == 0 {
+			grace = i.engine.o.Grace
+		}
+		t := time.NewTimer(grace)
+		defer t.Stop()
+		select {
+		case <-i.done:
+			return
+		case <-ctx.Done():
+		case <-t.C:
+		}
+		for _, b := range i.boxes {
+			b.Kill()
+		}
+	})
+	<-i.done
+	return nil
+}
+
+// stopSignal reads an image's StopSignal.
+func stopSignal(s string) syscall.Signal {
+	if n, err := strconv.Atoi(s); err == nil && n > 0 && n < 65 {
+		return syscall.Signal(n)
+	}
+	if n := signalNumber(s); n != 0 {
+		return n
+	}
+	return syscall.SIGTERM
+}
+
+// live starts what looks after an instance that is ready.
+func (i *instance) live() {
+	for _, b := range i.boxes {
+		if b.spec.Liveness != nil {
+			go i.keepAlive(b)
+		}
+	}
+	if i.bounded() {
+		go i.watchDisk()
+	}
+}
+
+// keepAlive asks b from time to time, and kills the instance when b has failed
+// to answer as often as the probe says.
+func (i *instance) keepAlive(b *box) {
+	p := newProber(i, b, b.spec.Liveness)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { <-i.ending; cancel() }()
+	failed, err := p.untilFailure(ctx)
+	if err == nil {
+		return
+	}
+	why := fmt.Sprintf("killed: the liveness probe failed %d times: %v", failed, err)
+	if i.named() {
+		why = fmt.Sprintf("killed: the liveness probe of %s failed %d times: %v", b.spec.Name, failed, err)
+	}
+	i.kill(why)
+}

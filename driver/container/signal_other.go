@@ -1,0 +1,7 @@
+//go:build !linux
+
+package container
+
+import "syscall"
+
+func signalNumber(string) syscall.Signal { return 0 }
