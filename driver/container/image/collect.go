@@ -53,6 +53,7 @@ func (s *Store) sort(keep func(digest string) bool) (freed int64, trash []string
 			if err := os.Remove(s.record(r.Digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return 0, nil, problem(err)
 			}
+			delete(s.known, r.Digest)
 			continue
 		}
 		for _, l := range r.Layers {

@@ -2,6 +2,7 @@ package image_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -167,4 +169,61 @@ func (s *slow) Write(p []byte) (n int, err error) {
 		<-time.After(s.pause)
 	}
 	return n, err
+}
+
+// TestPowerLoss: a layer that may not have been on the disk when the machine
+// went down is not trusted; one that was, or of this run of the kernel, is.
+func TestPowerLoss(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("there is no boot id")
+	}
+	h := newHub(t)
+	ref := h.push(t, imageOf(t, layerOf(t, entries{file("a", "a")}.archive(t), types.OCILayer)), "k/p:1")
+	dir := filepath.Join(t.TempDir(), "images")
+	s := open(t, image.Options{Dir: dir})
+	i := fetch(t, s, ref)
+	s.Close()
+	layer := filepath.Dir(i.Layers[0])
+	mark := filepath.Join(layer, "settled")
+	if _, err := os.Stat(mark); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name                 string
+		mark, thisBoot, kept bool
+	}{
+		{"same boot", false, true, true},
+		{"settled before another boot", true, false, true},
+		{"another boot", false, false, false},
+	} {
+		about, err := os.ReadFile(filepath.Join(layer, "layer.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !c.thisBoot {
+			boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+			about = bytes.Replace(about, bytes.TrimSpace(boot), []byte("another"), 1)
+		}
+		if err := os.WriteFile(filepath.Join(layer, "layer.json"), about, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if !c.mark {
+			if err := os.Remove(mark); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := h.count("/blobs/")
+		s := open(t, image.Options{Dir: dir})
+		got := fetch(t, s, ref)
+		if d := cmp.Diff(map[string]string{"a": "a"}, tree(t, got)); d != "" {
+			t.Error(d)
+		}
+		if kept := h.count("/blobs/") == before; kept != c.kept {
+			t.Errorf("%s: kept is %v", c.name, kept)
+		}
+		s.Close()
+		if _, err := os.Stat(mark); err != nil {
+			t.Errorf("%s: it is not settled: %v", c.name, err)
+		}
+	}
 }

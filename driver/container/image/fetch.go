@@ -56,9 +56,9 @@ func (s *Store) Fetch(ctx context.Context, ref string, a Auth) (*Image, error) {
 	}
 	who := access{a.Namespace, r.repository()}
 	if d := r.digest(); d != "" {
-		if i, err := s.held(d, who); i != nil || err != nil {
+		if i := s.held(d, who); i != nil {
 			tell(ctx, i)
-			return i, err
+			return i, nil
 		}
 	}
 	x, d, err := s.enter(ctx, r, a)
@@ -91,34 +91,33 @@ func (s *Store) Fetch(ctx context.Context, ref string, a Auth) (*Image, error) {
 
 // held returns an image that is on the disk and that who may use, pinned; else
 // nil.
-func (s *Store) held(digest string, who access) (*Image, error) {
+func (s *Store) held(digest string, who access) *Image {
 	s.mu.Lock()
-	rec, ok, err := s.load(digest)
-	if err != nil || !ok || !slices.Contains(rec.Seen, who) || !s.whole(rec) {
-		s.mu.Unlock()
-		return nil, err
+	defer s.mu.Unlock()
+	rec, ok := s.load(digest)
+	if !ok || !slices.Contains(rec.Seen, who) || !s.whole(rec) {
+		return nil
 	}
-	s.pinned[digest]++
-	for _, l := range rec.Layers {
-		s.used[s.layerName(l.DiffID)]++
-	}
-	s.mu.Unlock()
-	return s.image(rec), nil
+	s.pinLocked(digest, rec.Layers)
+	return s.image(rec)
 }
 
 // admit is held for somebody who was just let in.
 func (s *Store) admit(digest string, who access) (*Image, error) {
 	s.mu.Lock()
-	rec, ok, err := s.load(digest)
-	if err == nil && ok && s.whole(rec) && !slices.Contains(rec.Seen, who) {
-		rec.Seen = append(rec.Seen, who)
-		err = s.save(rec)
+	defer s.mu.Unlock()
+	rec, ok := s.load(digest)
+	if !ok || !s.whole(rec) {
+		return nil, nil
 	}
-	s.mu.Unlock()
-	if err != nil || !ok {
-		return nil, err
+	if !slices.Contains(rec.Seen, who) {
+		rec.Seen = append(slices.Clone(rec.Seen), who)
+		if err := s.save(rec); err != nil {
+			return nil, err
+		}
 	}
-	return s.held(digest, who)
+	s.pinLocked(digest, rec.Layers)
+	return s.image(rec), nil
 }
 
 // keep saves the record of an image that is now whole, with what another fetch
@@ -126,11 +125,7 @@ func (s *Store) admit(digest string, who access) (*Image, error) {
 func (s *Store) keep(rec *saved) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, ok, err := s.load(rec.Digest)
-	if err != nil {
-		return err
-	}
-	if ok {
+	if old, ok := s.load(rec.Digest); ok {
 		for _, a := range old.Seen {
 			if !slices.Contains(rec.Seen, a) {
 				rec.Seen = append(rec.Seen, a)
@@ -385,6 +380,7 @@ type about struct {
 	Files     int      `json:"files"`
 	Whiteouts []string `json:"whiteouts,omitempty"` // paths that hide those below
 	Opaque    []string `json:"opaque,omitempty"`    // folders that hide those below
+	Boot      string   `json:"boot,omitempty"`      // the run of the kernel it was unpacked in
 }
 
 func readAbout(data []byte) (a about, err error) {

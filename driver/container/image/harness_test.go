@@ -215,6 +215,7 @@ func open(t testing.TB, o image.Options) *image.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(s.Close)
 	return s
 }
 

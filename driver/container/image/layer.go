@@ -135,6 +135,7 @@ func (s *Store) unpackTo(ctx context.Context, to string, file *os.File, l kept, 
 		return about{}, api.Errorf(api.CodeChecksum, "a layer of %s unpacks to other content than its configuration says", ref).
 			WithHint("build and push the image again")
 	}
+	a.Boot = s.boot
 	data, err := json.Marshal(a)
 	if err != nil {
 		return about{}, err
@@ -142,14 +143,44 @@ func (s *Store) unpackTo(ctx context.Context, to string, file *os.File, l kept, 
 	if err := os.WriteFile(filepath.Join(tmp, "layer.json"), data, 0o600); err != nil {
 		return about{}, problem(err)
 	}
-	// One call for the thousands of files of a layer.
-	if err := syncAll(tmp); err != nil {
-		return about{}, problem(err)
+	if s.boot == "" {
+		// Nobody could tell later whether the machine went down before it was
+		// on the disk.
+		if err := settle(tmp); err != nil {
+			return about{}, problem(err)
+		}
 	}
 	if err := os.Rename(tmp, to); err != nil && !errors.Is(err, fs.ErrExist) {
 		return about{}, problem(err)
 	}
-	return a, problem(syncFolder(s.at("layers")))
+	if s.boot != "" {
+		s.settling.Go(func() { s.settle(to) })
+	}
+	return a, nil
+}
+
+// settled marks a layer that is on the disk as a whole. Writing thousands of
+// files through takes seconds, so a layer is used before: until this machine
+// goes down the kernel has all of it, and the next start drops layers without
+// the mark that an earlier run of the kernel unpacked.
+const settled = "settled"
+
+func (s *Store) settle(layer string) {
+	if err := settle(layer); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.o.Log.Warn("a layer is not yet on the disk", "layer", filepath.Base(layer), "err", err)
+	}
+}
+
+func settle(layer string) error {
+	// One call for all its files.
+	if err := syncAll(layer); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(layer, settled), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close(), syncFolder(layer))
 }
 
 // download returns the whole, verified blob. A download that breaks goes on

@@ -3,6 +3,7 @@ package image
 import (
 	"errors"
 	"os"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -67,7 +68,7 @@ func own(f *os.File, o *owner) error {
 // ownAt is own for what is no folder; a symbolic link is not followed.
 func ownAt(dir *os.File, base string, o *owner, link bool) error {
 	fd := int(dir.Fd())
-	if os.Geteuid() == 0 {
+	if os.Geteuid() == 0 && (o.uid != 0 || o.gid != os.Getegid()) {
 		if err := unix.Fchownat(fd, base, o.uid, o.gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return wrap("chown", base, err)
 		}
@@ -79,6 +80,12 @@ func ownAt(dir *os.File, base string, o *owner, link bool) error {
 	}
 	t := unix.NsecToTimespec(o.at.UnixNano())
 	return wrap("utimes", base, unix.UtimesNanoAt(fd, base, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW))
+}
+
+// bootID names this run of the kernel; empty where the host does not say.
+func bootID() string {
+	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(b))
 }
 
 // syncAll writes the file system of dir to the disk.

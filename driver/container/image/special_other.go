@@ -11,6 +11,7 @@ import (
 // supported says that images can be unpacked and run here.
 const supported = false
 
+func bootID() string                                         { return "" }
 func isErrno(error) bool                                     { return false }
 func mkwhiteout(*os.File, string) error                      { return errors.ErrUnsupported }
 func mkfifo(*os.File, string) error                          { return errors.ErrUnsupported }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -32,15 +31,18 @@ type Store struct {
 	o        Options
 	platform v1.Platform
 	slots    chan struct{} // bounds the layers being fetched
+	boot     string        // see settle
+	settling sync.WaitGroup
 
 	mu     sync.Mutex
-	pinned map[string]int // images by digest
-	used   map[string]int // layers by folder name
+	known  map[string]saved // records by digest, as they are on the disk
+	pinned map[string]int   // images by digest
+	used   map[string]int   // layers by folder name
 	work   map[string]*flight
 }
 
 // Open opens the store in o.Dir. What a killed process left half made is
-// removed. One process opens a folder at a time. There is nothing to close.
+// removed. One process opens a folder at a time. Close may follow.
 func Open(o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -64,10 +66,14 @@ func Open(o Options) (*Store, error) {
 	}
 	s := &Store{
 		o: o, platform: *p, slots: make(chan struct{}, min(4, max(2, runtime.NumCPU()))),
-		pinned: map[string]int{}, used: map[string]int{}, work: map[string]*flight{},
+		boot: bootID(), known: map[string]saved{}, pinned: map[string]int{}, used: map[string]int{}, work: map[string]*flight{},
 	}
 	return s, s.clean()
 }
+
+// Close waits until what was fetched is on the disk. Without it a part may have
+// to be fetched again when the machine goes down just then.
+func (s *Store) Close() { s.settling.Wait() }
 
 func (s *Store) at(names ...string) string {
 	return filepath.Join(append([]string{s.o.Dir}, names...)...)
@@ -89,10 +95,19 @@ func (s *Store) clean() error {
 		return problem(err)
 	}
 	for _, e := range layers {
-		if !strings.HasSuffix(e.Name(), "-"+s.mode()) {
-			if err := removeAll(s.at("layers", e.Name())); err != nil {
-				return problem(err)
+		layer := s.at("layers", e.Name())
+		if strings.HasSuffix(e.Name(), "-"+s.mode()) {
+			if _, err := os.Lstat(filepath.Join(layer, settled)); err == nil {
+				continue
 			}
+			data, err := os.ReadFile(filepath.Join(layer, "layer.json"))
+			if a, e := readAbout(data); err == nil && e == nil && a.Boot != "" && a.Boot == s.boot {
+				s.settling.Go(func() { s.settle(layer) })
+				continue
+			}
+		}
+		if err := removeAll(layer); err != nil {
+			return problem(err)
 		}
 	}
 	records, err := s.records()
@@ -157,20 +172,19 @@ func (s *Store) record(digest string) string {
 	return s.at("images", hex+".json")
 }
 
-// load reads the record of a digest; false means there is none.
-func (s *Store) load(digest string) (saved, bool, error) {
-	var r saved
+// load returns the record of a digest; false means there is none. The caller
+// holds s.mu.
+func (s *Store) load(digest string) (saved, bool) {
+	if r, ok := s.known[digest]; ok {
+		return r, true
+	}
 	data, err := os.ReadFile(s.record(digest))
-	if errors.Is(err, fs.ErrNotExist) {
-		return r, false, nil
+	var r saved
+	if err != nil || json.Unmarshal(data, &r) != nil || r.Digest != digest {
+		return saved{}, false // damaged: fetched again and written anew
 	}
-	if err != nil {
-		return r, false, problem(err)
-	}
-	if err := json.Unmarshal(data, &r); err != nil || r.Digest != digest {
-		return r, false, nil // damaged: fetched again and written anew
-	}
-	return r, true, nil
+	s.known[digest] = r
+	return r, true
 }
 
 // records reads all of them; damaged ones are passed over.
@@ -205,7 +219,8 @@ func (s *Store) has(diffID string) bool {
 	return err == nil
 }
 
-// save writes a record so that it is on the disk, or not there at all.
+// save writes a record; the caller holds s.mu. It is on the disk with its layers:
+// one that is lost or torn when the machine goes down is as none.
 func (s *Store) save(r saved) error {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -215,20 +230,25 @@ func (s *Store) save(r saved) error {
 	if err != nil {
 		return problem(err)
 	}
-	defer os.Remove(f.Name())
+	defer os.Remove(f.Name()) // after the rename there is nothing to remove
 	_, err = f.Write(data)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(err, f.Close()); err != nil {
 		return problem(err)
 	}
 	if err := os.Rename(f.Name(), s.record(r.Digest)); err != nil {
 		return problem(err)
 	}
-	return problem(syncFolder(s.at("images")))
+	s.known[r.Digest] = r
+	return nil
 }
 
 func (s *Store) pin(digest string, layers []kept) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.pinLocked(digest, layers)
+}
+
+func (s *Store) pinLocked(digest string, layers []kept) {
 	s.pinned[digest]++
 	for _, l := range layers {
 		s.used[s.layerName(l.DiffID)]++

@@ -1,11 +1,11 @@
 package image
 
 import (
-	"compress/gzip"
 	"context"
 	"errors"
 	"io"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
 

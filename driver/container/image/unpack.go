@@ -150,6 +150,9 @@ func (u *unpacker) entry(e *tar.Header, r io.Reader) error {
 	if e.Typeflag == tar.TypeLink {
 		return u.link(in, e, base)
 	}
+	if e.Typeflag == tar.TypeReg || e.Typeflag == tar.TypeGNUSparse {
+		return u.file(in, e, base, r)
+	}
 	if err := u.replace(in, base, e.Typeflag == tar.TypeDir); err != nil {
 		return err
 	}
@@ -158,13 +161,11 @@ func (u *unpacker) entry(e *tar.Header, r io.Reader) error {
 		return u.mkdir(in, e, base)
 	case tar.TypeSymlink:
 		return u.symlink(in, e, base)
-	case tar.TypeFifo:
-		if err := mkfifo(in.fd, base); err != nil {
-			return err
-		}
-		return ownAt(in.fd, base, ownerOf(e), false)
 	}
-	return u.file(in, e, base, r)
+	if err := mkfifo(in.fd, base); err != nil {
+		return err
+	}
+	return ownAt(in.fd, base, ownerOf(e), false)
 }
 
 // clean makes a name relative and refuses those that are none.
@@ -248,6 +249,12 @@ func (u *unpacker) file(in *folder, e *tar.Header, base string, r io.Reader) err
 		return u.tooLarge()
 	}
 	f, err := in.root.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) { // seldom: the archive has the name twice
+		if err := u.replace(in, base, false); err != nil {
+			return err
+		}
+		f, err = in.root.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	}
 	if err != nil {
 		return err
 	}

@@ -290,6 +290,7 @@ func TestMerge(t *testing.T) {
 				}
 			}
 			i.Release()
+			s.Close()
 		}
 	})
 }
