@@ -13,11 +13,11 @@ func validateRoute(obj any) (errs []FieldError) {
 		errs = append(errs, FieldError{Path: path, Message: fmt.Sprintf(format, args...), Hint: hint})
 	}
 	if why := checkHost(s.Host); why != "" {
-		bad("spec.host", "", "%s", why)
+		bad("spec.host", "such as shop.example.com or *.example.com; leave it out for any host", "%s", why)
 	}
 	for i, h := range s.Hosts {
 		if why := checkHost(h); why != "" || h == "" {
-			bad(fmt.Sprintf("spec.hosts[%d]", i), "", "%q is not a host name such as api.example.com or *.example.com", h)
+			bad(fmt.Sprintf("spec.hosts[%d]", i), "such as [shop.example.com, www.example.com]", "%q is not a host name such as api.example.com or *.example.com", h)
 		}
 	}
 	switch {
@@ -25,21 +25,21 @@ func validateRoute(obj any) (errs []FieldError) {
 		bad("spec", "such as prefix: /", "exactly one of path and prefix is needed")
 	case s.Path != "":
 		if why := checkPattern(s.Path); why != "" {
-			bad("spec.path", "", "%s", why)
+			bad("spec.path", "such as /orders/{id}", "%s", why)
 		}
 	default:
 		if why := checkPattern(s.Prefix); why != "" {
-			bad("spec.prefix", "", "%s", why)
+			bad("spec.prefix", "such as /shop", "%s", why)
 		}
 	}
 	for i, m := range s.Methods {
 		if !method.MatchString(m) {
-			bad(fmt.Sprintf("spec.methods[%d]", i), "", "%q is not a method such as GET", m)
+			bad(fmt.Sprintf("spec.methods[%d]", i), "such as [GET, POST], in capitals", "%q is not a method", m)
 		}
 	}
 	errs = append(errs, validateTargets(&s)...)
 	if c := s.CORS; c != nil && c.AllowCredentials && slices.Contains(c.AllowOrigins, "*") {
-		bad("spec.cors", "", "allowCredentials does not go with the origin *")
+		bad("spec.cors", "name the origins, such as allowOrigins: [https://shop.example.com]", "allowCredentials does not go with the origin *")
 	}
 	if k := s.Sticky; k != nil {
 		switch {
@@ -86,7 +86,7 @@ func validateTargets(s *RouteSpec) (errs []FieldError) {
 	for i, t := range s.Targets {
 		p := fmt.Sprintf("spec.targets[%d]", i)
 		if (t.Function == "") == (t.Revision == "") {
-			errs = append(errs, FieldError{Path: p, Message: "exactly one of function and revision is needed"})
+			errs = append(errs, FieldError{Path: p, Message: "exactly one of function and revision is needed", Hint: "such as {function: shop} or {revision: shop-7}"})
 		}
 		errs = append(errs, checkTag(p+".tag", t.Tag, tags)...)
 		if t.Weight == nil {
@@ -96,7 +96,7 @@ func validateTargets(s *RouteSpec) (errs []FieldError) {
 		}
 	}
 	if total == 0 {
-		errs = append(errs, FieldError{Path: "spec.targets", Message: "all weights are 0"})
+		errs = append(errs, FieldError{Path: "spec.targets", Message: "all weights are 0", Hint: "leave weight out for equal shares, or such as weight: 90 and weight: 10"})
 	}
 	return errs
 }
