@@ -200,7 +200,23 @@ func host(h string) string {
 }
 
 // canonical is the form net/http wants a header's name in.
-func canonical(name string) string { return textproto.CanonicalMIMEHeaderKey(name) }
+func canonical(name string) string {
+	switch name { // what nearly every answer has
+	case "content-type":
+		return "Content-Type"
+	case "content-length":
+		return "Content-Length"
+	case "date":
+		return "Date"
+	case "connection":
+		return "Connection"
+	case "transfer-encoding":
+		return "Transfer-Encoding"
+	case "cache-control":
+		return "Cache-Control"
+	}
+	return textproto.CanonicalMIMEHeaderKey(name)
+}
 
 // vars yields the names and values of the path's variables.
 func (c *call) vars(yield func(name, value string) bool) {

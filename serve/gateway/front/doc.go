@@ -23,7 +23,7 @@ const (
 	outSize    = 16 << 10 // answer bytes collected into one write
 	// watchAfter is how long a handler runs until the connection is watched for
 	// the client's end.
-	watchAfter = 10 * time.Millisecond
+	watchAfter = 50 * time.Millisecond
 	// lingerTime is how long a client is listened to after an answer that did
 	// not wait for all it sends, so that closing does not destroy the answer.
 	lingerTime = 500 * time.Millisecond

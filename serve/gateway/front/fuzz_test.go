@@ -132,6 +132,7 @@ func FuzzConnection(f *testing.F) {
 		"GET /1 HTTP/1.1\r\nHost: h\r\n\r\n\r\nGET /2 HTTP/1.1\nHost: h\n\nGET /3 HTTP/1.1\r\nHost: h\r\n\r\n",
 		"POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabcGET /2 HTTP/1.1\r\nHost: h\r\n\r\n",
 		"POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab",
+		"POST /1 HTTP/1.1\r\nHost: h\r\n\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\n",
 		"GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\n",
 		"POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 30\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\nGET /3 HTTP/1.1\r\nHost: h\r\n\r\n",
 	} {

@@ -141,30 +141,32 @@ func statusLine(b []byte) (status, minor int, err error) {
 
 // fields reads header lines up to the empty one. Names become lower case, in b.
 func fields(b []byte, into frame.Fields) (frame.Fields, error) {
-	for at := 0; at < len(b); {
-		end := bytes.IndexByte(b[at:], '\n') + at
+	for at := 0; b[at] != '\n' && (b[at] != '\r' || b[at+1] != '\n'); {
+		end := at + bytes.IndexByte(b[at:], '\n')
 		if b[at] == ' ' || b[at] == '\t' {
 			return nil, fmt.Errorf("%w: a folded header line", ErrMalformed)
 		}
-		for ; at < end && b[at] != ':'; at++ {
-			if b[at] >= 'A' && b[at] <= 'Z' {
-				b[at] += 'a' - 'A'
-			}
+		i := at
+		for ; b[i] != ':' && token[b[i]] != 0; i++ {
+			b[i] = token[b[i]]
+		}
+		if i == at || b[i] != ':' {
+			return nil, fmt.Errorf("%w: header line %.60q", ErrMalformed, b[at:end])
 		}
 		at = end + 1
 	}
 	s := string(b) // the one allocation; all fields are cut from it
-	for s != "" {
-		var line string
-		line, s, _ = strings.Cut(s, "\n")
-		if line = strings.TrimSuffix(line, "\r"); line == "" {
-			break
+	for s[0] != '\n' && (s[0] != '\r' || s[1] != '\n') {
+		end, colon := strings.IndexByte(s, '\n'), strings.IndexByte(s, ':')
+		name, value := s[:colon], s[colon+1:end]
+		s = s[end+1:]
+		value = strings.TrimSuffix(value, "\r")
+		for value != "" && (value[0] == ' ' || value[0] == '\t') {
+			value = value[1:]
 		}
-		name, value, found := strings.Cut(line, ":")
-		if !found || !isToken(name) {
-			return nil, fmt.Errorf("%w: header line %.60q", ErrMalformed, line)
+		for value != "" && (value[len(value)-1] == ' ' || value[len(value)-1] == '\t') {
+			value = value[:len(value)-1]
 		}
-		value = strings.Trim(value, " \t")
 		for i := range len(value) {
 			if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
 				return nil, fmt.Errorf("%w: a control character in %s", ErrMalformed, name)
@@ -175,19 +177,22 @@ func fields(b []byte, into frame.Fields) (frame.Fields, error) {
 	return into, nil
 }
 
-func isToken(s string) bool {
-	if s == "" {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0 {
-			continue
+// token has the lower-case form of every byte that may be in a field's name, and
+// 0 for the others.
+var token = func() (t [256]byte) {
+	for c := byte('0'); c < 0x7f; c++ {
+		switch {
+		case c >= 'A' && c <= 'Z':
+			t[c] = c + 'a' - 'A'
+		case c >= 'a' && c <= 'z', c <= '9':
+			t[c] = c
 		}
-		return false
 	}
-	return true
-}
+	for _, c := range []byte("!#$%&'*+-.^_`|~") {
+		t[c] = c
+	}
+	return t
+}()
 
 // frame finds how long the body is.
 func (c *conn) frame(method string, status, minor int, f frame.Fields) error {
