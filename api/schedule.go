@@ -116,10 +116,9 @@ func cronField(f string, least, most int, words string) (set uint64, ok bool) {
 // Next is the first minute of s after t; the zero time where there is none
 // within eight years.
 func (s *Schedule) Next(t time.Time) time.Time {
-	u := t.In(s.zone)
-	u = time.Date(u.Year(), u.Month(), u.Day(), u.Hour(), u.Minute()+1, 0, 0, s.zone)
-	if !u.After(t) { // the hour that a clock set back repeats
-		u = t.Truncate(time.Minute).Add(time.Minute).In(s.zone)
+	u := t.Truncate(time.Minute).Add(time.Minute).In(s.zone)
+	if u.Second() != 0 { // a zone of long ago
+		u = u.Add(time.Duration(60-u.Second()) * time.Second)
 	}
 	for end := u.AddDate(8, 0, 1); u.Before(end); {
 		before := u
@@ -129,7 +128,7 @@ func (s *Schedule) Next(t time.Time) time.Time {
 		case !s.day(u):
 			u = time.Date(u.Year(), u.Month(), u.Day()+1, 0, 0, 0, 0, s.zone)
 		case s.hours&(1<<u.Hour()) == 0:
-			u = time.Date(u.Year(), u.Month(), u.Day(), u.Hour()+1, 0, 0, 0, s.zone)
+			u = u.Add(time.Duration(60-u.Minute()) * time.Minute)
 		case s.minutes&(1<<u.Minute()) == 0:
 			u = u.Add(time.Minute)
 		default:

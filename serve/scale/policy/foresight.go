@@ -10,8 +10,9 @@ type Foresight struct {
 	first Gaps
 	upper *Gaps
 
-	base  Plan // by all gaps
-	plan  Plan // by the last ones too
+	base  Plan     // by all gaps
+	plan  Plan     // by the last ones too
+	bins  [2]uint8 // of the clock that base knows of
 	spare time.Duration
 	woke  uint16 // gaps of first that base does not know of
 	since uint16 // gaps of upper that spare does not know of
@@ -45,10 +46,11 @@ func (f *Foresight) First(worth time.Duration) Plan {
 		return new(Gaps).Plan(worth)
 	}
 	if !f.fresh.plan {
-		if !f.fresh.base {
-			f.base, f.fresh.base = f.first.weigh(worth.Seconds()), true
+		c := f.first.clock(worth.Seconds())
+		if bins := [2]uint8{uint8(c.from), uint8(c.to)}; !f.fresh.base || f.bins != bins {
+			f.base, f.bins, f.fresh.base = f.first.weigh(worth.Seconds(), c), bins, true
 		}
-		f.plan, f.fresh.plan = f.first.clocked(f.base, worth.Seconds()), true
+		f.plan, f.fresh.plan = f.base.with(c), true
 	}
 	return f.plan
 }

@@ -39,7 +39,7 @@ const (
 )
 
 // Restart is what starting an instance again costs, in seconds of an idle one.
-const Restart = 15.0
+const Restart = 30.0
 
 // recent is how many gaps are looked at to tell whether calls come by the clock.
 const recent = 8
@@ -60,7 +60,7 @@ func (g *Gaps) Add(gap time.Duration) {
 	if s < 1 {
 		return
 	}
-	i := min(bins-1, int(math.Log(s)/math.Log(ratio)))
+	i := bin(s)
 	if g.counts[i] == math.MaxUint8 {
 		g.total = 0
 		for j, n := range g.counts {
@@ -75,6 +75,9 @@ func (g *Gaps) Add(gap time.Duration) {
 		g.seen = recent
 	}
 }
+
+// bin is the one that a number of seconds, at least 1, falls into.
+func bin(s float64) int { return min(bins-1, int(math.Log(s)/math.Log(ratio))) }
 
 // Len is how many gaps count.
 func (g *Gaps) Len() int { return int(g.total) }
@@ -123,33 +126,32 @@ func (g *Gaps) Plan(worth time.Duration) Plan {
 	if g.total == 0 {
 		return Plan{{To: time.Duration(Tail * float64(worth))}}
 	}
-	return g.clocked(g.weigh(w), w)
-}
-
-// clocked is p, changed where the last gaps say more than all of them.
-func (g *Gaps) clocked(p Plan, worth float64) Plan {
-	if early, late, ok := g.regular(); ok && late-early < worth {
-		return byTheClock(p, early, late)
-	}
-	return p
+	c := g.clock(w)
+	return g.weigh(w, c).with(c)
 }
 
 // density is the chance of the idle time's end in each bin, and rest what is left
-// after the last one. What was seen is blurred to the bins beside.
-func (g *Gaps) density() (d [bins]float64, rest float64) {
+// after the last one. What was seen is blurred to the bins beside, unless it is by
+// the clock.
+func (g *Gaps) density(c clock) (d [bins]float64, rest float64) {
 	n := float64(g.total) + belief
 	for i := range d {
 		d[i] = belief * (tails[i] - tails[i+1]) / n
 	}
 	width := g.blur()
 	whole := float64(width+1) * float64(width+1)
-	for i, c := range g.counts {
-		if c == 0 {
-			continue
-		}
-		v := float64(c) / n / whole
-		for k := -width; k <= width; k++ {
-			d[min(max(i+k, 0), bins-1)] += v * float64(width+1-max(k, -k))
+	for i, count := range g.counts {
+		v := float64(count) / n
+		switch {
+		case count == 0:
+		case c.to > 0 && i >= c.from-1 && i <= c.to+1:
+			for k := c.from; k <= c.to; k++ {
+				d[k] += v / float64(c.to-c.from+1)
+			}
+		default:
+			for k := -width; k <= width; k++ {
+				d[min(max(i+k, 0), bins-1)] += v / whole * float64(width+1-max(k, -k))
+			}
 		}
 	}
 	return d, belief * tails[bins] / n
@@ -181,7 +183,7 @@ func (g *Gaps) Keep(worth time.Duration) time.Duration {
 	if g.total == 0 || w <= 1 {
 		return g.Plan(worth)[0].To
 	}
-	d, _ := g.density()
+	d, _ := g.density(clock{})
 	var gain, best float64
 	alive, keep := 1.0, 1.0
 	for i, v := range d {
@@ -196,8 +198,8 @@ func (g *Gaps) Keep(worth time.Duration) time.Duration {
 
 // weigh finds the cheapest plan by going through the bins backwards: for each and
 // for both states before it, what the rest costs at best.
-func (g *Gaps) weigh(worth float64) Plan {
-	d, alive := g.density()
+func (g *Gaps) weigh(worth float64, c clock) Plan {
+	d, alive := g.density(c)
 	var stay, begin [bins]bool // whether to be warm in a bin, coming from a warm or a cold one
 	var warm, cold float64     // least cost from the bin after
 	for i := bins - 1; i >= 0; i-- {
@@ -238,12 +240,19 @@ func span(from, to float64) Span {
 	return Span{time.Duration(from * float64(time.Second)), time.Duration(to * float64(time.Second))}
 }
 
-// regular reports whether the last gaps are alike but for one or two, as those of
-// timers are, and when the next one will end at the earliest and at the latest.
-func (g *Gaps) regular() (early, late float64, ok bool) {
+// clock is a narrow time in which the next call is expected, in seconds, and the
+// bins around it. The zero value is none.
+type clock struct {
+	early, late float64
+	from, to    int
+}
+
+// clock finds out whether the last gaps are alike but for one or two, as those of
+// timers are, and narrow enough to be worth waiting in.
+func (g *Gaps) clock(worth float64) clock {
 	n := min(int(g.seen), recent)
 	if n < 3 {
-		return 0, 0, false
+		return clock{}
 	}
 	var v [recent]uint32
 	copy(v[:], g.last[:n])
@@ -252,33 +261,43 @@ func (g *Gaps) regular() (early, late float64, ok bool) {
 	if n >= 6 {
 		s = s[1 : n-1]
 	}
-	early, late = float64(s[0])/100, float64(s[len(s)-1])/100
+	early, late := float64(s[0])/100, float64(s[len(s)-1])/100
 	if late-early > max(2, late/20) {
-		return 0, 0, false
+		return clock{}
 	}
 	margin := max(1, late-early, late/500)
-	return early - margin, late + margin, true
+	early, late = max(early-margin, 1), late+margin
+	if late-early > worth || early < 3*Restart || late >= edges[bins-1] {
+		return clock{} // what all gaps say is as good
+	}
+	return clock{early, late, bin(early), bin(late)}
 }
 
-// byTheClock replaces what p says until late: only the time from early on is
-// worth waiting in, and all of it if stopping in between would not pay.
-func byTheClock(p Plan, early, late float64) Plan {
-	s := span(max(early, 0), late)
-	if early < 4*Restart {
-		s.From = 0
+// with is p, with c instead of the bins around it.
+func (p Plan) with(c clock) Plan {
+	if c.to == 0 {
+		return p
 	}
-	out := Plan{s}
-	n := 1
-	for _, o := range p {
-		if o.To > s.To && n < len(out) {
-			o.From = max(o.From, s.To)
-			if o.From-s.To < time.Duration(Restart*float64(time.Second)) {
-				out[n-1].To = o.To
-			} else {
-				out[n] = o
-				n++
-			}
+	const s = float64(time.Second)
+	first, last := time.Duration(edges[c.from]*s), time.Duration(edges[c.to+1]*s)
+	var out Plan
+	n := 0
+	add := func(from, to time.Duration) {
+		switch {
+		case to <= from:
+		case n > 0 && float64(from-out[n-1].To) < Restart*s: // stopping in between would not pay
+			out[n-1].To = max(out[n-1].To, to)
+		case n < len(out):
+			out[n] = Span{from, to}
+			n++
 		}
+	}
+	for _, o := range p {
+		add(o.From, min(o.To, first))
+	}
+	add(time.Duration(c.early*s), time.Duration(c.late*s))
+	for _, o := range p {
+		add(max(o.From, last), o.To)
 	}
 	return out
 }

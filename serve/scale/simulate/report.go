@@ -11,7 +11,7 @@ import (
 
 // Frugal is a worth of a cold start for those who would otherwise take Knative's
 // autoscaler: less of everything.
-const Frugal = 2 * time.Minute
+const Frugal = 3 * time.Minute
 
 // Traces are all of them, the mixed one last.
 func Traces(seed uint64) []Trace {
