@@ -42,6 +42,7 @@ type Box struct {
 	writeDir  string
 	shared    *Shared // nil: nothing is shared
 	private   string  // folder on disk of what a root's box writes
+	ahead     *ahead  // what of a root is ready
 	memory    string  // name in the scene of its writable layer in memory
 	started   time.Duration
 

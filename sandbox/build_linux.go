@@ -66,24 +66,22 @@ func (b *Box) build(c Config) (out *built, err error) {
 		}
 		defer unix.Close(users)
 	}
-	b.private = filepath.Join(s.dir(), b.id)
-	if err := os.Mkdir(b.private, 0o700); err != nil {
-		return out, err
+	if b.ahead == nil {
+		if err := b.prepareRoot(); err != nil {
+			return out, err
+		}
 	}
 	root, err := b.rootTree(c.Root, users)
 	if err != nil {
 		return out, err
 	}
 	out.pass(root)
-	dev, err := devices(s.base)
-	if err != nil {
-		return out, fmt.Errorf("/dev: %w", err)
-	}
-	out.pass(dev)
+	out.pass(b.ahead.dev)
 	mounts := rootMounts{sys: -1}
-	if sys, err := s.system(); err == nil {
-		mounts.sys = out.pass(sys)
+	if b.ahead.sys >= 0 {
+		mounts.sys = out.pass(b.ahead.sys)
 	}
+	b.ahead.dev, b.ahead.sys = -1, -1
 	if c.Root.ReadOnly {
 		tmp := filepath.Join(b.private, "tmp")
 		if err := folderOf(s.base, os.ModeSticky|0o777, tmp); err != nil {
@@ -106,8 +104,44 @@ func (b *Box) build(c Config) (out *built, err error) {
 	return out, nil
 }
 
-// rootTree makes the box's root as an unattached mount.
-func (b *Box) rootTree(r *Root, users int) (int, error) {
+// ahead is what of a root does not depend on whose it is.
+type ahead struct {
+	dev, sys  int  // unattached mounts; -1: none
+	furnished bool // the writable layer on disk
+}
+
+func (a *ahead) close() {
+	for _, fd := range []int{a.dev, a.sys} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+	a.dev, a.sys = -1, -1
+}
+
+// prepareRoot makes the box's folder and what it has ahead.
+func (b *Box) prepareRoot() (err error) {
+	s, r := b.shared, b.h.roots
+	b.private = filepath.Join(s.dir(), b.id)
+	if err := os.Mkdir(b.private, 0o700); err != nil {
+		return err
+	}
+	a := &ahead{dev: -1, sys: -1}
+	b.ahead = a
+	if a.dev, err = devices(s.base); err != nil {
+		return fmt.Errorf("/dev: %w", err)
+	}
+	if sys, err := s.system(); err == nil {
+		a.sys = sys
+	}
+	if r.overlay && !r.memory {
+		a.furnished = true
+		return b.furniture().layer(b.private)
+	}
+	return nil
+}
+
+func (b *Box) furniture() furniture {
 	s, h := b.shared, b.h
 	f := furniture{host: s.name, owner: s.base, resolv: h.layout.resolv}
 	if s.link != nil {
@@ -116,11 +150,18 @@ func (b *Box) rootTree(r *Root, users int) (int, error) {
 	} else if s.ns < 0 || h.net == nil {
 		f.resolv = "/etc/resolv.conf"
 	}
+	return f
+}
+
+// rootTree makes the box's root as an unattached mount.
+func (b *Box) rootTree(r *Root, users int) (int, error) {
+	s, h := b.shared, b.h
+	f := b.furniture()
 	if r.Dir != "" {
 		if users >= 0 {
 			f.owner = 0 // its files keep the image's numbers; the mount maps them
 		}
-		if err := f.place(r.Dir, []string{r.Dir}); err != nil {
+		if err := f.place(r.Dir, etcMode([]string{r.Dir})); err != nil {
 			return -1, err
 		}
 		return h.roots.scene.tree(r.Dir, users, 0)
@@ -135,7 +176,17 @@ func (b *Box) rootTree(r *Root, users int) (int, error) {
 			return -1, err
 		}
 	}
-	return h.roots.scene.overlay(r.Layers, b.writable(), users, f)
+	return h.roots.scene.overlay(r.Layers, b.writable(), users, func() error {
+		if !b.ahead.furnished {
+			if err := f.layer(b.writable()); err != nil {
+				return err
+			}
+		}
+		if mode := etcMode(r.Layers); mode != usualEtc {
+			return os.Chmod(b.writable()+"/upper/etc", mode)
+		}
+		return nil
+	})
 }
 
 // writable is where the box's writable layer lies, as the scene sees it.

@@ -21,19 +21,37 @@ type furniture struct {
 	owner   int
 }
 
-// place writes the furniture below dir; layers, highest first, say what /etc
-// shall look like.
-func (f furniture) place(dir string, layers []string) error {
-	etc := os.FileMode(0o755)
+// usualEtc is the mode of nearly every image's /etc.
+const usualEtc os.FileMode = 0o755
+
+// etcMode is the mode of /etc in layers, highest first.
+func etcMode(layers []string) os.FileMode {
 	var st unix.Stat_t
 	for _, l := range layers {
 		if unix.Lstat(filepath.Join(l, "etc"), &st) == nil {
 			if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-				etc = os.FileMode(st.Mode & 0o777)
+				return os.FileMode(st.Mode & 0o777)
 			}
 			break
 		}
 	}
+	return usualEtc
+}
+
+// layer makes a writable layer below dir: upper, furnished, and work.
+func (f furniture) layer(dir string) error {
+	if err := folderOf(f.owner, 0o755, dir, "upper"); err != nil {
+		return err
+	}
+	if err := f.place(dir+"/upper", usualEtc); err != nil {
+		return err
+	}
+	return folderOf(0, 0o700, dir, "work")
+}
+
+// place writes the furniture below dir, with /etc of this mode.
+func (f furniture) place(dir string, etc os.FileMode) error {
+	var st unix.Stat_t
 	for _, d := range []struct {
 		name string
 		mode os.FileMode

@@ -66,9 +66,15 @@ func (s *scene) run(stage string, ready chan<- error) {
 }
 
 // with runs f on the thread.
-func (s *scene) with(f func() error) error {
+func (s *scene) with(f func() error) error { return s.then(func() {}, f) }
+
+// then runs f on the thread, and after it after, which is not waited for.
+func (s *scene) then(after func(), f func() error) error {
 	result := make(chan error, 1)
-	s.do <- func() { result <- f() }
+	s.do <- func() {
+		result <- f()
+		after()
+	}
 	return <-result
 }
 
@@ -78,23 +84,17 @@ func (s *scene) close() {
 }
 
 // overlay returns an unattached overlay file system: layers, highest first,
-// below folders it makes in private: upper, with the furniture, and work. users is the descriptor of the user namespace whose ids
+// below private/upper, which prepare sees to. users is the descriptor of the user namespace whose ids
 // the layers' files get; -1: they stay as they are.
-func (s *scene) overlay(layers []string, private string, users int, f furniture) (fd int, err error) {
-	err = s.with(func() error {
-		var undo []string
-		defer func() {
-			for _, at := range undo {
-				unix.Unmount(at, unix.MNT_DETACH)
-			}
-		}()
-		if err := folderOf(f.owner, 0o755, private, "upper"); err != nil {
-			return err
+func (s *scene) overlay(layers []string, private string, users int, prepare func() error) (fd int, err error) {
+	var undo []string
+	after := func() { // nobody waits for it
+		for _, at := range undo {
+			unix.Unmount(at, unix.MNT_DETACH)
 		}
-		if err := f.place(private+"/upper", layers); err != nil {
-			return err
-		}
-		if err := folderOf(0, 0o700, private, "work"); err != nil {
+	}
+	err = s.then(after, func() error {
+		if err := prepare(); err != nil {
 			return err
 		}
 		data := "lowerdir="

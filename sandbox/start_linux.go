@@ -177,8 +177,11 @@ func (b *Box) begin(c Config) error {
 	}
 	if b.shared != nil {
 		q := request{Hold: c.Hold, Init: c.Init, Files: len(c.Files)}
-		if c.Root == nil {
-			return b.tell(q, nil) // Enter says more
+		if c.Root == nil { // Enter says more
+			if err := b.prepareRoot(); err != nil {
+				return api.Errorf(api.CodeStartFailed, "cannot prepare a root for %s: %v", b.id, err).WithCause(err)
+			}
+			return b.tell(q, nil)
 		}
 		return b.enter(q, c)
 	}

@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/engine"
@@ -17,6 +18,9 @@ type blank struct {
 	box    *sandbox.Box // nil: none was ready
 	out    *output
 }
+
+// refillDelay is how long a blank that was taken is not replaced.
+const refillDelay = 50 * time.Millisecond
 
 // blanks are those that wait.
 type blanks struct {
@@ -38,11 +42,13 @@ func (p *blanks) take(s *engine.Spec) (*blank, error) {
 	}
 	if network == sandbox.NetworkPrivate {
 		if b := p.pop(); b != nil {
-			p.fill()
+			// The next is made when the call this start is for is likely over: on
+			// a machine with few processors it would slow down just that call.
+			time.AfterFunc(refillDelay, p.fill)
 			return b, nil
 		}
 	}
-	p.fill()
+	time.AfterFunc(refillDelay, p.fill)
 	id := p.engine.newID()
 	shared, err := p.engine.host.Share(id, network)
 	if err != nil {

@@ -1,0 +1,101 @@
+package container
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
+
+	"github.com/hearth-run/hearth/core/engine"
+)
+
+// hearth runs a pod until it is killed.
+func hearth(state, image string) int {
+	fail := func(err error) int { fmt.Println(err); return 1 }
+	e, _, _, err := openIn(context.Background(), state, nil)
+	if err != nil {
+		return fail(err)
+	}
+	s := pod(engine.Container{Image: image, Mounts: []engine.Mount{{Volume: "v", Path: "/v", Write: true}}}, engine.Container{Image: image, Args: []string{"at", "9000"}})
+	s.Pod.Volumes = []engine.Volume{{Name: "v", Empty: true, Memory: true}}
+	in, err := e.Start(context.Background(), s)
+	if err != nil {
+		return fail(err)
+	}
+	for _, b := range in.(*instance).boxes {
+		fmt.Print(b.Pid(), " ")
+	}
+	fmt.Println()
+	io.Copy(io.Discard, os.Stdin)
+	return 1
+}
+
+// TestNothingOutlivesAKill kills a process that runs containers.
+func TestNothingOutlivesAKill(t *testing.T) {
+	b := open(t)
+	img := push(t, v1.Config{Entrypoint: []string{"/bin/server"}})
+	i, err := b.store.Fetch(t.Context(), img, authOf("default"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.Release()
+	b.Close(t.Context()) // its store is the child's from here
+	state := filepath.Dir(filepath.Dir(b.copies))
+	c := exec.CommandContext(t.Context(), os.Args[0], "hearth", state+"/other", img)
+	if err := os.Mkdir(state+"/other", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(state+"/images", state+"/other/images"); err != nil { // it has no registry
+		t.Fatal(err)
+	}
+	stdin, _ := c.StdinPipe()
+	defer stdin.Close()
+	stdout, _ := c.StdoutPipe()
+	c.Stderr = os.Stderr
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, _ := bufio.NewReader(stdout).ReadString('\n')
+	pids := strings.Fields(line)
+	if len(pids) != 2 {
+		t.Fatalf("it said %q", line)
+	}
+	var fds []unix.PollFd
+	for _, p := range pids {
+		pid, _ := strconv.Atoi(p)
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+	}
+	c.Process.Kill()
+	c.Wait()
+	for n := range fds {
+		if k, err := unix.Poll(fds[n:n+1], 5000); k != 1 || err != nil {
+			t.Errorf("process %s lives on", pids[n])
+		}
+	}
+	e, h, _, err := openIn(t.Context(), state+"/other", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close(context.Background())
+	defer e.Close(context.Background())
+	if left, _ := os.ReadDir(state + "/other/sandbox/roots"); len(left) > 0 {
+		t.Errorf("left on the disk: %v", left)
+	}
+	if m, _ := os.ReadFile("/proc/self/mountinfo"); strings.Contains(string(m), state) {
+		t.Errorf("mounts are left:\n%s", m)
+	}
+}
