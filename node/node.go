@@ -210,7 +210,7 @@ func (n *Node) run(ctx context.Context, a *server.Authority, front, back net.Lis
 		MaxHeaderBytes: 64 << 10, ErrorLog: quiet(n.cfg.Log),
 	}
 	for _, f := range []func(context.Context) error{
-		n.scaler.Run, n.api.Run, n.registry.Run,
+		n.scaler.Run, n.api.Run, n.registry.Run, n.tidyImages,
 		func(ctx context.Context) error { n.gateway.Follow(ctx); return nil },
 		func(ctx context.Context) error { n.binder.Run(ctx); return nil },
 		func(ctx context.Context) error { n.loops.Run(ctx); return nil },

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/control/registry"
@@ -61,4 +62,37 @@ func (n *Node) named(ctx context.Context) (map[string]bool, error) {
 		}
 	}
 	return found, nil
+}
+
+// tidyImages drops unpacked images no object names any more, from time to time.
+func (n *Node) tidyImages(ctx context.Context) error {
+	if n.images == nil {
+		return nil
+	}
+	tick := time.NewTicker(15 * time.Minute)
+	defer tick.Stop()
+	for {
+		if err := n.dropImages(ctx); err != nil && ctx.Err() == nil {
+			n.cfg.Log.WarnContext(ctx, "images cannot be dropped", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// dropImages drops them now. What runs stays, and what is dropped too early is
+// fetched again.
+func (n *Node) dropImages(ctx context.Context) error {
+	used, err := n.named(ctx)
+	if err != nil {
+		return err
+	}
+	freed, err := n.images.Collect(ctx, func(digest string) bool { return used[digest] })
+	if freed > 0 {
+		n.cfg.Log.InfoContext(ctx, "images dropped", "bytes", freed)
+	}
+	return err
 }
