@@ -69,7 +69,7 @@ func (b *Binder) Env(ctx context.Context, namespace string, env []api.EnvVar) (m
 func (b *Binder) resolve(ctx context.Context, r *api.Revision, in reader) (engine.Spec, error) {
 	s := r.Spec
 	if len(s.Containers) > 0 {
-		pod, err := in.pod(ctx, &s)
+		pod, err := in.pod(ctx, r.Metadata.Name, &s)
 		return engine.Spec{
 			Tenant: in.ns, Function: s.Function, Revision: r.Metadata.Name, Pod: pod, Network: s.Network,
 			Concurrency: or(s.Concurrency, api.DefaultConcurrency), Timeout: or(s.Timeout.Duration, api.DefaultTimeout), Metadata: metadata(r),

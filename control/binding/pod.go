@@ -21,7 +21,7 @@ const (
 // pod resolves the containers of a revision. Memory, processors and disk of a
 // container without limits of its own are bounded by the revision's, and not at
 // all where these are silent too, as in Kubernetes.
-func (in reader) pod(ctx context.Context, s *api.RevisionSpec) (*engine.Pod, error) {
+func (in reader) pod(ctx context.Context, revision string, s *api.RevisionSpec) (*engine.Pod, error) {
 	serving, port := servingPort(s.Containers)
 	p := &engine.Pod{
 		Serving: serving, Port: port.ContainerPort, Protocol: api.ProtocolHTTP,
@@ -50,6 +50,9 @@ func (in reader) pod(ctx context.Context, s *api.RevisionSpec) (*engine.Pod, err
 		if err != nil {
 			return nil, err
 		}
+		if s.Owner == "" { // else who compiled it knows better
+			identify(out.Env, s.Function, revision)
+		}
 		p.Containers = append(p.Containers, out)
 	}
 	for _, c := range s.InitContainers {
@@ -60,6 +63,15 @@ func (in reader) pod(ctx context.Context, s *api.RevisionSpec) (*engine.Pod, err
 		p.Init = append(p.Init, out)
 	}
 	return p, nil
+}
+
+// identify adds the variables programs made for Knative look for.
+func identify(env map[string]string, function, revision string) {
+	for k, v := range map[string]string{"K_SERVICE": function, "K_CONFIGURATION": function, "K_REVISION": revision} {
+		if _, own := env[k]; !own {
+			env[k] = v
+		}
+	}
 }
 
 // servingPort finds the container with a port, the first where none has one.

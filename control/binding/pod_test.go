@@ -28,7 +28,7 @@ func TestPod(t *testing.T) {
 	put(t, st, "serviceaccounts", "shop", "default", map[string]any{"imagePullSecrets": []any{map[string]any{"name": "old"}, map[string]any{"name": "gone"}}})
 
 	rev := podRevision(api.RevisionSpec{
-		Concurrency: api.Unlimited, Timeout: api.Duration{Duration: 300 * time.Second}, StartTimeout: api.Seconds(20),
+		Owner: "Revision/shop-00001", Concurrency: api.Unlimited, Timeout: api.Duration{Duration: 300 * time.Second}, StartTimeout: api.Seconds(20),
 		PullSecrets: []api.LocalRef{{Name: "pull"}},
 		InitContainers: []api.Container{{
 			Name: "migrate", Image: "m@sha256:1", Args: []string{"--db", "$(DB_user)"}, EnvFrom: []api.EnvSource{{Prefix: "DB_", SecretRef: &api.LocalRef{Name: "db"}}},
@@ -122,6 +122,9 @@ func TestPodDefaults(t *testing.T) {
 	c := got.Pod.Containers[0]
 	if got.Pod.Port != 8080 || got.Pod.Protocol != api.ProtocolHTTP || c.Env["PORT"] != "8080" || c.Readiness != nil {
 		t.Errorf("pod %+v", got.Pod)
+	}
+	if c.Env["K_SERVICE"] != "shop" || c.Env["K_REVISION"] != "shop-00001" {
+		t.Errorf("env %v", c.Env)
 	}
 	if want := (engine.Limits{MemoryBytes: 32 << 20, Processes: 9}); c.Limits != want {
 		t.Errorf("limits %+v, want %+v", c.Limits, want)
