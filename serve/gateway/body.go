@@ -12,6 +12,7 @@ import (
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/runtime/frame"
 	"github.com/hearth-run/hearth/serve/gateway/h1"
+	"github.com/hearth-run/hearth/serve/gateway/h2"
 )
 
 // smallBody is how long a body of known length may be to travel with the head,
@@ -102,6 +103,9 @@ func bodyError(err error) error {
 
 // repeatable reports whether a call that failed with err may be made again.
 func repeatable(r *http.Request, err error) bool {
+	if errors.Is(err, h2.ErrUnanswered) && r.ContentLength >= 0 && r.ContentLength <= smallBody {
+		return true // the instance said that it has not begun
+	}
 	return unanswered(err) && h1.Idempotent(r.Method) && (r.Body == nil || r.Body == http.NoBody)
 }
 

@@ -113,7 +113,7 @@ func (c *call) forward(l engine.Lease, left time.Duration) (broken bool, err err
 	upgrade := c.upgrade()
 	var a answer
 	if k.h2 != nil {
-		r, err := k.h2.do(c, left)
+		r, err := c.overH2(k.h2, left)
 		if err != nil {
 			return c.unfit(nil, err), err
 		}

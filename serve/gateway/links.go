@@ -11,6 +11,7 @@ import (
 	"github.com/hearth-run/hearth/core/engine"
 	"github.com/hearth-run/hearth/runtime/frame"
 	"github.com/hearth-run/hearth/serve/gateway/h1"
+	"github.com/hearth-run/hearth/serve/gateway/h2"
 	"github.com/hearth-run/hearth/serve/gateway/socket"
 )
 
@@ -24,7 +25,7 @@ type links struct {
 type link struct {
 	instance engine.Instance
 	http     *h1.Client
-	h2       *h2
+	h2       *h2.Client
 
 	mu     sync.RWMutex
 	framed *frame.Client
@@ -40,7 +41,7 @@ func (ls *links) of(in engine.Instance) *link {
 	switch in.Protocol() {
 	case api.ProtocolHearth:
 	case api.ProtocolH2C:
-		l.h2 = newH2(in)
+		l.h2 = h2.NewClient(in.Dial)
 	default:
 		l.http = h1.New(in.Dial)
 	}
@@ -70,7 +71,7 @@ func (l *link) close() {
 		l.http.Close()
 	}
 	if l.h2 != nil {
-		l.h2.close()
+		l.h2.Close()
 	}
 	if l.framed != nil {
 		l.framed.Close()

@@ -54,7 +54,8 @@ func (c *call) refuses(status int) bool {
 
 // again reports whether a call that failed with err is made again. Without a
 // rule that is done once, when its instance was lost before any of the answer
-// came, its method is idempotent and it has no body.
+// came, its method is idempotent and it has no body, or when the instance said
+// that it had not begun with it.
 func (c *call) again(ctx context.Context, err error) bool {
 	if c.status != 0 {
 		return false

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/serve/gateway/front"
+	"github.com/hearth-run/hearth/serve/gateway/h2"
 )
 
 // Limits of the public server.
@@ -41,14 +42,28 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener, config *tls.Config)
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 250},
 	}
 	s.Handler = refuse{g}
+	both := h2.New(h2.Config{Handler: g, Log: g.log, HeaderTime: headerTime, IdleTime: idleTime})
+	s.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
+		"h2": func(_ *http.Server, nc *tls.Conn, _ http.Handler) {
+			state := nc.ConnectionState()
+			both.ServeConn(nc, nil, &state)
+		},
+	}
 	behind := &guardListener{Listener: l, ended: make(chan struct{})}
 	if config != nil {
-		return until(ctx, func() error { return s.ServeTLS(behind, "", "") }, s)
+		return until(ctx, func() error { return s.ServeTLS(behind, "", "") }, s, both)
 	}
 	// Plain requests take the short way; every other connection is net/http's.
 	behind.handed = make(chan *guard)
+	hand := func(nc net.Conn, read []byte) {
+		if speaksH2(read) {
+			both.ServeConn(nc, read, nil)
+		} else {
+			behind.take(nc, read)
+		}
+	}
 	f := front.New(front.Config{
-		Handler: g, Hand: behind.take, HeaderTime: headerTime, IdleTime: idleTime, MaxBody: smallBody, Log: g.log,
+		Handler: g, Hand: hand, HeaderTime: headerTime, IdleTime: idleTime, MaxBody: smallBody, Log: g.log,
 	})
 	return until(ctx, func() error {
 		var wg sync.WaitGroup
@@ -57,7 +72,7 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener, config *tls.Config)
 		behind.Close()
 		wg.Wait()
 		return err
-	}, f, s)
+	}, f, s, both)
 }
 
 // ender is a server that can be ended well, or at once.

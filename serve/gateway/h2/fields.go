@@ -1,0 +1,119 @@
+package h2
+
+import (
+	"strings"
+
+	"golang.org/x/net/http2/hpack"
+)
+
+// maxSection bounds a field section that is read, each field with its overhead
+// of 32 bytes, as SETTINGS_MAX_HEADER_LIST_SIZE counts.
+const maxSection = 64 << 10
+
+// section is the field section being read.
+type section struct {
+	open   bool
+	stream uint32
+	end    bool // END_STREAM
+	list   []hpack.HeaderField
+	size   int // of the list, decoded
+	raw    int // as it came
+	parts  int
+	big    bool
+}
+
+func (s *section) begin(stream uint32, end bool) {
+	clear(s.list)
+	*s = section{open: true, stream: stream, end: end, list: s.list[:0]}
+}
+
+// add is the decoder's. Of a section that is too large the rest is decoded, as
+// later ones build on it, and dropped.
+func (s *section) add(f hpack.HeaderField) {
+	if s.size += int(f.Size()); s.size > maxSection {
+		s.big = true
+		return
+	}
+	s.list = append(s.list, f)
+}
+
+func (s *section) take(d *hpack.Decoder, p []byte) error {
+	s.raw += len(p)
+	s.parts++
+	if s.raw > 4*maxSection || s.parts > 64 {
+		return broken(codeCalm, "a field section without end")
+	}
+	if _, err := d.Write(p); err != nil {
+		return broken(codeCompression, "%v", err)
+	}
+	return nil
+}
+
+// validName reports whether s may be the name of a field: a token in lower case.
+func validName(s string) bool {
+	if s == "" {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
+			continue
+		}
+		if c >= 'A' && c <= 'Z' || strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// validValue reports whether s may be the value of a field.
+func validValue(s string) bool {
+	if s == "" {
+		return true
+	}
+	if a, z := s[0], s[len(s)-1]; a == ' ' || a == '\t' || z == ' ' || z == '\t' {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// connectionField reports whether a field belongs to HTTP/1.1's connections.
+func connectionField(name string) bool {
+	switch name {
+	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
+		return true
+	}
+	return false
+}
+
+// field writes one into the section being encoded.
+func (c *conn) field(name, value string) {
+	c.enc.WriteField(hpack.HeaderField{Name: name, Value: value, Sensitive: name == "authorization" || name == "cookie" && len(value) < 20})
+}
+
+// appendSection appends the encoded section as HEADERS, with CONTINUATION where
+// it is long, and begins a new one.
+func (c *conn) appendSection(stream uint32, end bool) {
+	b := c.encoded.Bytes()
+	kind, flags := byte(frameHeaders), byte(0)
+	if end {
+		flags = flagEndStream
+	}
+	for {
+		n := min(len(b), c.peerFrame)
+		if n == len(b) {
+			flags |= flagEndHeaders
+		}
+		c.out = append(appendHead(c.out, n, kind, flags, stream), b[:n]...)
+		if b = b[n:]; len(b) == 0 {
+			break
+		}
+		kind, flags = frameContinuation, 0
+	}
+	c.encoded.Reset()
+}
