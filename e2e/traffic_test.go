@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -200,5 +201,53 @@ func TestGRPCFromZero(t *testing.T) {
 		if err := st.RecvMsg(new(wrapperspb.StringValue)); grpcstatus.Code(err) != codes.DataLoss {
 			t.Error(err)
 		}
+	}
+}
+
+// TestStreamsFromZero opens a WebSocket and an event stream to a program that
+// does not run.
+func TestStreamsFromZero(t *testing.T) {
+	s := up(t)
+	s.deploy("live", "runtime: command\nconcurrency: 4\nscale: {idle: 200ms}\ncommand: [node, s.js]\n"+files(map[string]string{"s.js": `
+const http = require('http'), crypto = require('crypto')
+const s = http.createServer((q, r) => {
+	r.writeHead(200, {'content-type': 'text/event-stream'})
+	r.flushHeaders() // the client hears of it before there is anything to tell
+	let n = 0
+	q.socket.setTimeout(0)
+	const more = setInterval(() => { r.write('data: ' + n++ + '\n\n'); if (n === 5) { clearInterval(more); r.end() } }, 20)
+})
+s.on('upgrade', (q, sock) => {
+	const key = crypto.createHash('sha1').update(q.headers['sec-websocket-key'] + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11').digest('base64')
+	sock.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ' + key + '\r\n\r\n')
+	sock.on('data', (d) => sock.write(d))
+	sock.on('end', () => sock.end())
+	sock.on('error', () => {})
+})
+s.listen(process.env.PORT)`}))
+	zero := func() {
+		t.Helper()
+		eventually(t, 20*time.Second, "no instance runs", func() bool { return s.scaled("live").Instances == 0 })
+	}
+	zero()
+	nc, br := s.dial("GET /chat HTTP/1.1\r\nHost: live.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	res, err := http.ReadResponse(br, nil)
+	if err != nil || res.StatusCode != 101 || res.Header.Get("Sec-Websocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
+		t.Fatalf("%v %v", res, err)
+	}
+	for _, word := range []string{"hello", "again"} {
+		got := make([]byte, len(word))
+		if _, err := io.WriteString(nc, word); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(br, got); err != nil || string(got) != word {
+			t.Errorf("%q came back as %q: %v", word, got, err)
+		}
+	}
+	nc.Close()
+	zero()
+	a := s.get("live", "/")
+	if a.status != 200 || a.body != "data: 0\n\ndata: 1\n\ndata: 2\n\ndata: 3\n\ndata: 4\n\n" || a.header.Get("Content-Type") != "text/event-stream" {
+		t.Error(a)
 	}
 }
