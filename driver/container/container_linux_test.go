@@ -177,6 +177,7 @@ func TestVerdicts(t *testing.T) {
 			}
 		})
 	}
+	b.blanks.close() // those that wait have their folders
 	var left []string
 	filepath.WalkDir(filepath.Join(filepath.Dir(b.copies), "..", "sandbox", "roots"), func(p string, d fs.DirEntry, err error) error {
 		if strings.Contains(p, "upper") {
