@@ -56,7 +56,7 @@ const (
 func (c *conn) serve() {
 	defer c.s.remove(c)
 	c.ended.L = &c.mu
-	c.buf = make([]byte, bufferSize)
+	c.buf = make([]byte, readSize)
 	for {
 		switch n := c.readHead(); n {
 		case incomplete:
@@ -104,11 +104,15 @@ func (c *conn) readHead() int {
 			c.deadline(time.Now().Add(c.s.c.HeaderTime))
 		}
 		if seen = c.w - c.r; c.w == len(c.buf) {
+			to := c.buf
 			if c.r == 0 {
-				return foreign
+				if len(c.buf) == headSize {
+					return foreign
+				}
+				to = make([]byte, headSize)
 			}
-			c.w = copy(c.buf, c.buf[c.r:c.w])
-			c.r = 0
+			c.w = copy(to, c.buf[c.r:c.w])
+			c.buf, c.r = to, 0
 		}
 		n, err := c.nc.Read(c.buf[c.w:])
 		if n == 0 && err != nil || seen == 0 && !c.state.CompareAndSwap(waiting, busy) && !c.state.CompareAndSwap(fresh, busy) {
@@ -181,6 +185,7 @@ func (c *conn) exchange() (keep bool) {
 	}()
 	c.s.c.Handler.ServeHTTP(&c.out, rq)
 	c.out.end()
+	c.out.free()
 	gone := c.disarm()
 	ctx.Cancel()
 	if !c.body.drop() {

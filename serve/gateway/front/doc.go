@@ -19,8 +19,9 @@ package front
 import "time"
 
 const (
-	bufferSize = 8 << 10  // of a connection's reads: the longest head
-	outSize    = 16 << 10 // answer bytes collected into one write
+	readSize = 4 << 10  // of a connection's reads
+	headSize = 8 << 10  // of the longest head: what reads may grow to
+	outSize  = 16 << 10 // answer bytes collected into one write
 	// watchAfter is how long a handler runs until the connection is watched for
 	// the client's end.
 	watchAfter = 50 * time.Millisecond

@@ -34,6 +34,7 @@ type Server struct {
 	c       Config
 	closing atomic.Bool
 	date    atomic.Pointer[date]
+	free    sync.Pool // *buffers
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}

@@ -120,7 +120,7 @@ func TestForeign(t *testing.T) {
 		"TLS":            "\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
 		"absolute":       "GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n",
 		"CONNECT":        "CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n",
-		"a long head":    "GET / HTTP/1.1\r\nHost: h\r\nA: " + strings.Repeat("a", bufferSize),
+		"a long head":    "GET / HTTP/1.1\r\nHost: h\r\nA: " + strings.Repeat("a", headSize),
 		"space in names": "GET / HTTP/1.1\r\nHost: h\r\nContent-Length : 1\r\n\r\n",
 	} {
 		for _, before := range []string{"", "GET /before HTTP/1.1\r\nHost: h\r\n\r\n"} {

@@ -21,19 +21,24 @@ const (
 // writer is the http.ResponseWriter of a connection, used again and again. It
 // collects head and body, so that an answer that fits leaves in one write.
 type writer struct {
-	c       *conn
-	header  http.Header
-	status  int // 0: the head is not written
-	mode    int
-	length  int64 // told
-	written int64
-	close   bool // after this answer
-	timed   bool // a write deadline is set
-	err     error
+	c        *conn
+	header   http.Header
+	status   int // 0: the head is not written
+	mode     int
+	length   int64 // told
+	written  int64
+	close    bool // after this answer
+	timed    bool // a write deadline is set
+	err      error
+	*buffers // nil between requests
+	names    []string
+	trailer  []string // names announced
+}
+
+// buffers are what a writer collects in.
+type buffers struct {
 	out     []byte // to be sent; while undecided the head without its last line end
 	pending []byte // body while undecided
-	names   []string
-	trailer []string // names announced
 }
 
 func (w *writer) begin(c *conn) {
@@ -41,7 +46,11 @@ func (w *writer) begin(c *conn) {
 		w.header = http.Header{}
 	}
 	clear(w.header)
-	*w = writer{c: c, header: w.header, out: w.out[:0], pending: w.pending[:0], names: w.names[:0], close: c.head.close || c.s.closing.Load()}
+	b, ok := c.s.free.Get().(*buffers)
+	if !ok {
+		b = &buffers{}
+	}
+	*w = writer{c: c, header: w.header, buffers: b, names: w.names[:0], close: c.head.close || c.s.closing.Load()}
 }
 
 // Header implements http.ResponseWriter.
@@ -280,8 +289,14 @@ func (w *writer) end() {
 	if w.timed {
 		w.c.nc.SetWriteDeadline(time.Time{})
 	}
-	if cap(w.out) > 2*outSize {
-		w.out = nil
+}
+
+// free gives the buffers back.
+func (w *writer) free() {
+	b := w.buffers
+	w.buffers = nil
+	if b.out, b.pending = b.out[:0], b.pending[:0]; cap(b.out) <= 2*outSize {
+		w.c.s.free.Put(b)
 	}
 }
 
