@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -192,5 +194,55 @@ func TestKnativeService(t *testing.T) {
 		} else if time.Now().After(deadline) {
 			t.Fatalf("after deletion %q answers", got)
 		}
+	}
+}
+
+// TestKnativeLosesNothing calls a Service without a pause while its revisions,
+// splits and tags change.
+func TestKnativeLosesNothing(t *testing.T) {
+	cfg := config(t)
+	cfg.Containers = newPods()
+	n, c := up(t, cfg)
+	settle(t, c, serviceOf("dev.local/echo:1", "0", ""), ready)
+	stop := make(chan struct{})
+	var callers sync.WaitGroup
+	var calls atomic.Int64
+	for range 4 {
+		callers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				r, _ := http.NewRequest("GET", n.GatewayURL, nil)
+				r.Host = "hello.default.localhost"
+				res, err := http.DefaultClient.Do(r)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				b, _ := io.ReadAll(res.Body)
+				res.Body.Close()
+				if calls.Add(1); res.StatusCode != 200 || !strings.HasPrefix(string(b), "hello-0") {
+					t.Errorf("%d %s", res.StatusCode, b)
+					return
+				}
+			}
+		})
+	}
+	for i := 1; i <= 15; i++ {
+		more := ""
+		if i%3 == 1 {
+			more = fmt.Sprintf(`,"traffic":[{"latestRevision":true,"percent":50},{"revisionName":"hello-%05d","percent":50,"tag":"before"}]`, i)
+		}
+		settle(t, c, serviceOf("dev.local/echo:1", fmt.Sprint(i), more), func(s *knative.Service) bool {
+			return ready(s) && (more != "") == (len(s.Status.Traffic) == 2)
+		})
+	}
+	close(stop)
+	callers.Wait()
+	if calls.Load() < 100 {
+		t.Errorf("only %d calls were made", calls.Load())
 	}
 }

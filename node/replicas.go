@@ -13,15 +13,16 @@ type counted struct {
 	engine.Engine
 	changed func(namespace, revision string)
 
-	mu sync.Mutex
-	m  map[[2]string]replicas
+	mu   sync.Mutex
+	m    map[[2]string]replicas
+	next chan struct{} // closed with the next change
 }
 
 // replicas are the instances of a revision.
 type replicas struct{ ready, starting int }
 
 func newCounted(e engine.Engine, changed func(namespace, revision string)) *counted {
-	return &counted{Engine: e, changed: changed, m: map[[2]string]replicas{}}
+	return &counted{Engine: e, changed: changed, m: map[[2]string]replicas{}, next: make(chan struct{})}
 }
 
 // Start implements engine.Engine.
@@ -48,6 +49,8 @@ func (c *counted) add(s engine.Spec, ready, starting int) {
 	if c.m[k] = r; r == (replicas{}) {
 		delete(c.m, k)
 	}
+	close(c.next)
+	c.next = make(chan struct{})
 	c.mu.Unlock()
 	c.changed(s.Tenant, s.Revision)
 }
@@ -58,4 +61,21 @@ func (c *counted) of(namespace, revision string) (ready, wanted int) {
 	defer c.mu.Unlock()
 	r := c.m[[2]string{namespace, revision}]
 	return r.ready, r.ready + r.starting
+}
+
+// await waits until n instances of a revision are ready, or ctx ends.
+func (c *counted) await(ctx context.Context, namespace, revision string, n int) error {
+	for {
+		c.mu.Lock()
+		ready, next := c.m[[2]string{namespace, revision}].ready, c.next
+		c.mu.Unlock()
+		if ready >= n {
+			return nil
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }

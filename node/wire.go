@@ -121,10 +121,19 @@ func (n *Node) check(ctx context.Context, r *api.Revision) error {
 		return nil
 	}
 	lease, err := n.scaler.Acquire(ctx, r)
+	for spec.Pod != nil && api.IsCode(err, api.CodeQueueTimeout) && ctx.Err() == nil {
+		// What a call does not wait for any more, a deployment does.
+		lease, err = n.scaler.Acquire(ctx, r)
+	}
 	if err != nil {
 		return err
 	}
 	lease.Release(false)
+	if a := r.Spec.Scale.Auto; spec.Pod != nil && a != nil && a.Initial != nil && *a.Initial > 1 {
+		if err := n.pods.await(ctx, spec.Tenant, spec.Revision, *a.Initial); err != nil {
+			return err
+		}
+	}
 	n.verified.add(key)
 	return nil
 }
