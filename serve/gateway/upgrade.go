@@ -14,6 +14,7 @@ import (
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/runtime/frame"
 	"github.com/hearth-run/hearth/serve/gateway/h1"
+	"github.com/hearth-run/hearth/serve/gateway/socket"
 )
 
 // hijack answers 101 to the client and takes its connection over. The reader
@@ -51,7 +52,7 @@ func (c *call) hijack(fields frame.Fields) (net.Conn, *bufio.ReadWriter, error) 
 	return nc, rw, nil
 }
 
-// splice joins two sockets after 101; the kernel moves the bytes where it can.
+// splice joins two sockets after 101.
 func (c *call) splice(r *h1.Response) error {
 	client, rw, err := c.hijack(r.Header)
 	if err != nil {
@@ -90,7 +91,15 @@ func (c *call) splice(r *h1.Response) error {
 func (c *call) relay(dst, src net.Conn, alive *atomic.Int64) (n int64) {
 	for {
 		src.SetReadDeadline(time.Now().Add(c.timeout))
-		m, err := io.Copy(dst, src)
+		m, err := messages(dst, src)
+		if err == nil {
+			var more int64
+			more, err = io.Copy(dst, src)
+			m += more
+		}
+		if err == io.EOF {
+			err = nil
+		}
 		n += m
 		now := time.Now()
 		if m > 0 {
@@ -111,6 +120,30 @@ func (c *call) relay(dst, src net.Conn, alive *atomic.Int64) (n int64) {
 		src.Close()
 		return n
 	}
+}
+
+// messages copies as long as little comes at a time, as with most protocols that
+// connections are upgraded to: two system calls for each message. It returns nil
+// when there is more, which the kernel had better move, and else why it ended.
+func messages(dst, src net.Conn) (n int64, err error) {
+	in, out := socket.Wrap(src), socket.Wrap(dst)
+	buf := make([]byte, 4<<10) // of every open connection, so not much
+	for full := 0; full < 4; {
+		m, err := in.Read(buf)
+		if m > 0 {
+			if _, err := out.Write(buf[:m]); err != nil {
+				return n, err
+			}
+			n += int64(m)
+		}
+		if err != nil {
+			return n, err
+		}
+		if full++; m < len(buf) {
+			full = 0
+		}
+	}
+	return n, nil
 }
 
 // tunnel joins a socket with a raw stream of frames after 101.
