@@ -2,7 +2,6 @@ package image_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -183,34 +182,28 @@ func TestPowerLoss(t *testing.T) {
 	s := open(t, image.Options{Dir: dir})
 	i := fetch(t, s, ref)
 	s.Close()
-	layer := filepath.Dir(i.Layers[0])
-	mark := filepath.Join(layer, "settled")
-	if _, err := os.Stat(mark); err != nil {
+	state := filepath.Join(filepath.Dir(i.Layers[0]), "state")
+	settled, err := os.ReadFile(state)
+	if err != nil || !strings.HasPrefix(string(settled), "settled") {
+		t.Fatal(string(settled), err)
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
 		t.Fatal(err)
 	}
+	another := strings.Repeat("0", len(strings.TrimSpace(string(boot))))
 	for _, c := range []struct {
-		name                 string
-		mark, thisBoot, kept bool
+		name, state string
+		kept        bool
 	}{
-		{"same boot", false, true, true},
-		{"settled before another boot", true, false, true},
-		{"another boot", false, false, false},
+		{"this boot", strings.TrimSpace(string(boot)), true},
+		{"settled, whenever it was", string(settled), true},
+		{"another boot", another, false},
+		{"torn", "sett", false},
+		{"empty", "", false},
 	} {
-		about, err := os.ReadFile(filepath.Join(layer, "layer.json"))
-		if err != nil {
+		if err := os.WriteFile(state, []byte(c.state), 0o600); err != nil {
 			t.Fatal(err)
-		}
-		if !c.thisBoot {
-			boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-			about = bytes.Replace(about, bytes.TrimSpace(boot), []byte("another"), 1)
-		}
-		if err := os.WriteFile(filepath.Join(layer, "layer.json"), about, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if !c.mark {
-			if err := os.Remove(mark); err != nil {
-				t.Fatal(err)
-			}
 		}
 		before := h.count("/blobs/")
 		s := open(t, image.Options{Dir: dir})
@@ -222,8 +215,8 @@ func TestPowerLoss(t *testing.T) {
 			t.Errorf("%s: kept is %v", c.name, kept)
 		}
 		s.Close()
-		if _, err := os.Stat(mark); err != nil {
-			t.Errorf("%s: it is not settled: %v", c.name, err)
+		if got, err := os.ReadFile(state); err != nil || string(got) != string(settled) {
+			t.Errorf("%s: it is not settled: %q %v", c.name, got, err)
 		}
 	}
 }

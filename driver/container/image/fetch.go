@@ -380,7 +380,6 @@ type about struct {
 	Files     int      `json:"files"`
 	Whiteouts []string `json:"whiteouts,omitempty"` // paths that hide those below
 	Opaque    []string `json:"opaque,omitempty"`    // folders that hide those below
-	Boot      string   `json:"boot,omitempty"`      // the run of the kernel it was unpacked in
 }
 
 func readAbout(data []byte) (a about, err error) {

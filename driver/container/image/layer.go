@@ -135,7 +135,6 @@ func (s *Store) unpackTo(ctx context.Context, to string, file *os.File, l kept, 
 		return about{}, api.Errorf(api.CodeChecksum, "a layer of %s unpacks to other content than its configuration says", ref).
 			WithHint("build and push the image again")
 	}
-	a.Boot = s.boot
 	data, err := json.Marshal(a)
 	if err != nil {
 		return about{}, err
@@ -143,44 +142,55 @@ func (s *Store) unpackTo(ctx context.Context, to string, file *os.File, l kept, 
 	if err := os.WriteFile(filepath.Join(tmp, "layer.json"), data, 0o600); err != nil {
 		return about{}, problem(err)
 	}
+	state, err := os.OpenFile(filepath.Join(tmp, stateFile), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return about{}, problem(err)
+	}
 	if s.boot == "" {
 		// Nobody could tell later whether the machine went down before it was
 		// on the disk.
-		if err := settle(tmp); err != nil {
-			return about{}, problem(err)
+		err = settle(state)
+	} else {
+		_, err = state.WriteString(s.boot)
+	}
+	if err == nil {
+		err = os.Rename(tmp, to)
+	}
+	if err != nil || s.boot == "" {
+		if err = errors.Join(err, state.Close()); errors.Is(err, fs.ErrExist) {
+			err = nil // another did the same
 		}
+		return a, problem(err)
 	}
-	if err := os.Rename(tmp, to); err != nil && !errors.Is(err, fs.ErrExist) {
-		return about{}, problem(err)
-	}
-	if s.boot != "" {
-		s.settling.Go(func() { s.settle(to) })
-	}
+	s.settling.Go(func() { s.settle(state) })
 	return a, nil
 }
 
-// settled marks a layer that is on the disk as a whole. Writing thousands of
-// files through takes seconds, so a layer is used before: until this machine
-// goes down the kernel has all of it, and the next start drops layers without
-// the mark that an earlier run of the kernel unpacked.
-const settled = "settled"
+// stateFile of a layer says settled once the whole of it is on the disk. Writing
+// thousands of files through takes seconds, so a layer is used before: until the
+// machine goes down the kernel has all of it. Until then the file names the run
+// of the kernel, and the next start drops what an earlier one left so.
+const (
+	stateFile = "state"
+	settled   = "settled                             " // as long as a boot id, to be written over it
+)
 
-func (s *Store) settle(layer string) {
-	if err := settle(layer); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.o.Log.Warn("a layer is not yet on the disk", "layer", filepath.Base(layer), "err", err)
+func (s *Store) settle(state *os.File) {
+	if err := errors.Join(settle(state), state.Close()); err != nil {
+		s.o.Log.Warn("a layer is not yet on the disk", "err", err)
 	}
 }
 
-func settle(layer string) error {
-	// One call for all its files.
-	if err := syncAll(layer); err != nil {
+// settle writes everything through in one call, then the mark. It makes no file:
+// the layer may be removed meanwhile.
+func settle(state *os.File) error {
+	if err := syncAll(state); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(layer, settled), os.O_WRONLY|os.O_CREATE, 0o600)
-	if err != nil {
+	if _, err := state.WriteAt([]byte(settled), 0); err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close(), syncFolder(layer))
+	return state.Sync()
 }
 
 // download returns the whole, verified blob. A download that breaks goes on
@@ -196,8 +206,8 @@ func (s *Store) download(ctx context.Context, f *flight, l kept, x *session, blo
 		if err != nil {
 			file.Close()
 		}
-		if api.IsCode(err, api.CodeChecksum) {
-			os.Remove(name)
+		if api.IsCode(err, api.CodeChecksum) || api.IsCode(err, api.CodeDisk) {
+			os.Remove(name) // of no use, or in the way of everything else
 		}
 	}()
 	h, err := v1.Hasher(blob.Digest.Algorithm)

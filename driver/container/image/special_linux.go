@@ -88,14 +88,8 @@ func bootID() string {
 	return strings.TrimSpace(string(b))
 }
 
-// syncAll writes the file system of dir to the disk.
-func syncAll(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(wrap("syncfs", dir, unix.Syncfs(int(f.Fd()))), f.Close())
-}
+// syncAll writes the file system of f to the disk.
+func syncAll(f *os.File) error { return wrap("syncfs", f.Name(), unix.Syncfs(int(f.Fd()))) }
 
 func wrap(op, name string, err error) error {
 	if err == nil {

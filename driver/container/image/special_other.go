@@ -19,5 +19,5 @@ func markOpaque(*os.File, bool) error                        { return errors.Err
 func setXattrs(*os.File, map[string]string) error            { return errors.ErrUnsupported }
 func own(*os.File, *owner) error                             { return errors.ErrUnsupported }
 func ownAt(*os.File, string, *owner, bool) error             { return errors.ErrUnsupported }
-func syncAll(string) error                                   { return errors.ErrUnsupported }
+func syncAll(*os.File) error                                 { return errors.ErrUnsupported }
 func mergeInto(context.Context, string, string, about) error { return errors.ErrUnsupported }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -97,13 +98,18 @@ func (s *Store) clean() error {
 	for _, e := range layers {
 		layer := s.at("layers", e.Name())
 		if strings.HasSuffix(e.Name(), "-"+s.mode()) {
-			if _, err := os.Lstat(filepath.Join(layer, settled)); err == nil {
-				continue
-			}
-			data, err := os.ReadFile(filepath.Join(layer, "layer.json"))
-			if a, e := readAbout(data); err == nil && e == nil && a.Boot != "" && a.Boot == s.boot {
-				s.settling.Go(func() { s.settle(layer) })
-				continue
+			state, err := os.OpenFile(filepath.Join(layer, stateFile), os.O_RDWR, 0)
+			if err == nil {
+				text, _ := io.ReadAll(io.LimitReader(state, 100))
+				switch {
+				case string(text) == settled:
+					state.Close()
+					continue
+				case s.boot != "" && string(text) == s.boot:
+					s.settling.Go(func() { s.settle(state) })
+					continue
+				}
+				state.Close()
 			}
 		}
 		if err := removeAll(layer); err != nil {
