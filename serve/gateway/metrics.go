@@ -107,6 +107,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		queued   = desc("queue_seconds_total", "Time calls waited for an instance.")
 		classes  = [...]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"}
 	)
+	out <- prometheus.MustNewConstMetric(prometheus.NewDesc("hearth_gateway_mirrors_dropped_total", "Copies not sent because too many were under way.", nil, nil),
+		prometheus.CounterValue, float64(c.g.mirrors.dropped.Load()))
 	for _, k := range all {
 		l := []string{k.namespace, k.name}
 		for i := range k.classes {
