@@ -59,7 +59,9 @@ func (k tool) run(stdin string, args ...string) (string, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, k.path, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(k.s.state, "kubeconfig"), "HOME="+filepath.Join(k.s.state, "home"))
-	cmd.Stdin = strings.NewReader(stdin)
+	if stdin != "" { // kn reads a pipe where there is one
+		cmd.Stdin = strings.NewReader(stdin)
+	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
