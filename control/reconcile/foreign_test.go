@@ -285,6 +285,17 @@ func TestForeignDeadline(t *testing.T) {
 	})
 }
 
+func TestVerdictOn(t *testing.T) {
+	for code, reason := range map[api.Code]string{
+		api.CodeStartFailed: "StartFailed", api.CodeLoadFailed: "StartFailed", api.CodeTimeout: "NeverReady", api.CodeUnreachable: "ImageUnavailable", api.CodeInternal: "StartFailed",
+	} {
+		c := verdictOn(&api.Revision{Spec: api.RevisionSpec{Function: "shop"}}, &api.Error{Code: code, Message: "no", Detail: "why", Hint: "hearth logs NAME"})
+		if c.Status != api.False || c.Reason != reason || c.Message != "no\nwhy" || c.Hint != "hearth logs shop" {
+			t.Errorf("%s: %+v", code, c)
+		}
+	}
+}
+
 func TestForeignRegistry(t *testing.T) {
 	inForeignWorld(t, func(w *foreignWorld) {
 		w.registry = api.Errorf(api.CodeUnreachable, "no route to the registry")

@@ -82,8 +82,11 @@ func (f *Foreign) start(ctx context.Context, k store.Key, rev *api.Revision) err
 func verdictOn(rev *api.Revision, err error) api.Condition {
 	e := api.AsError(err)
 	c := api.Condition{Type: api.ConditionReady, Status: api.False, Reason: "StartFailed", Message: e.Message, Hint: e.HelpFor(rev.Spec.Function)}
-	if e.Code == api.CodeTimeout {
+	switch e.Code {
+	case api.CodeTimeout:
 		c.Reason = "NeverReady"
+	case api.CodeNotFound, api.CodeUnreachable, api.CodeUnauthorized, api.CodeForbidden, api.CodeChecksum, api.CodeUnsafeArchive:
+		c.Reason = "ImageUnavailable" // all else that is missing says so itself
 	}
 	if e.Detail != "" {
 		c.Message += "\n" + e.Detail

@@ -28,8 +28,10 @@ func (s *step) route(o *Route) {
 		o.Status.ObservedGeneration = o.Metadata.Generation
 		s.self.set("status", o.Status)
 	}()
-	local := o.Metadata.Labels[LabelVisibility] == VisibilityLocal
-	host := s.k.Name + "." + s.k.Namespace + "." + or(s.set.domain, s.d.c.Domain)
+	domain := or(s.set.domainOf(o.Metadata.Labels), s.d.c.Domain)
+	// A domain for what is inside makes a Route local, too.
+	local := o.Metadata.Labels[LabelVisibility] == VisibilityLocal || domain == localDomain
+	host := s.set.hostOf(&o.Metadata, domain)
 	inside := s.k.Name + "." + s.k.Namespace + "." + localDomain
 	url := func(tag string) string {
 		if local {
@@ -80,7 +82,7 @@ func (s *step) route(o *Route) {
 		d.annotate(annotationRollout, string(state))
 	}
 	s.put(d)
-	s.short(o, spec, local)
+	s.short(o, spec, domain, local)
 	if !s.placeholders(o, shares, c) {
 		return
 	}
@@ -125,7 +127,7 @@ func targets(shares []share) (out []api.RouteTarget) {
 
 // short gives a Route of the default namespace the host NAME.DOMAIN, as
 // functions have, unless a function has it. Nothing depends on it.
-func (s *step) short(o *Route, spec api.RouteSpec, local bool) {
+func (s *step) short(o *Route, spec api.RouteSpec, domain string, local bool) {
 	_, d := get[api.Route](s, api.Routes, nativeShort(s.k.Name))
 	fn, _ := get[api.Function](s, api.Functions, s.k.Name)
 	if s.k.Namespace != api.DefaultNamespace || local || fn != nil {
@@ -134,7 +136,7 @@ func (s *step) short(o *Route, spec api.RouteSpec, local bool) {
 		}
 		return
 	}
-	spec.Hosts = []string{s.k.Name + "." + or(s.set.domain, s.d.c.Domain)}
+	spec.Hosts = []string{s.k.Name + "." + domain}
 	if d == nil {
 		d = create(s.key(api.Routes, nativeShort(s.k.Name)), api.GroupVersion, "Route")
 	}
@@ -167,7 +169,7 @@ func (s *step) placeholders(o *Route, shares []share, c *conditions) bool {
 		d.setMeta("annotations", without(o.Metadata.Annotations, AnnotationLastApplied))
 		d.setMeta("ownerReferences", s.owner(APIVersion, "Route"))
 		d.set("spec", CoreServiceSpec{
-			Type: "ExternalName", ExternalName: "gateway." + or(s.set.domain, s.d.c.Domain), SessionAffinity: "None",
+			Type: "ExternalName", ExternalName: "gateway." + s.d.c.Domain, SessionAffinity: "None",
 			Ports: []CorePort{{Name: "http2", Protocol: "TCP", Port: 80, TargetPort: "80"}},
 		})
 		s.put(d)

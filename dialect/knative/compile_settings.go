@@ -1,8 +1,11 @@
 package knative
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
+	"text/template"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
@@ -16,12 +19,13 @@ const settingsNamespace = "knative-serving"
 // if it were not there.
 type settings struct {
 	retention  retention
-	domain     string        // of config-domain; "": the node's
-	rollout    time.Duration // rollout-duration
-	autoClaim  bool          // autocreate-cluster-domain-claims
-	redirect   bool          // http-protocol
-	deadline   time.Duration // progress-deadline
-	unresolved []string      // registries-skipping-tag-resolving
+	domains    []domain           // of config-domain, the most exact first
+	host       *template.Template // domain-template; nil: {{.Name}}.{{.Namespace}}.{{.Domain}}
+	rollout    time.Duration      // rollout-duration
+	autoClaim  bool               // autocreate-cluster-domain-claims
+	redirect   bool               // http-protocol
+	deadline   time.Duration      // progress-deadline
+	unresolved []string           // registries-skipping-tag-resolving
 	autoscaler map[string]string
 }
 
@@ -48,9 +52,10 @@ func readSettings(v View) settings {
 	}
 	s.autoClaim = network["autocreate-cluster-domain-claims"] == "true"
 	s.redirect = strings.EqualFold(network["http-protocol"], "redirected")
-	for domain, selector := range read("config-domain") {
-		if selector = strings.TrimSpace(selector); selector == "" && !strings.HasPrefix(domain, "_") && domain != localDomain {
-			s.domain = domain // one without a selector is everybody's
+	s.domains = domains(read("config-domain"))
+	if text := network["domain-template"]; text != "" {
+		if t, err := template.New("domain-template").Parse(text); err == nil {
+			s.host = t
 		}
 	}
 	deployment := read("config-deployment")
@@ -78,4 +83,60 @@ func count(m map[string]string, name string, to *int) {
 	} else if n, err := strconv.Atoi(m[name]); err == nil && n >= 0 {
 		*to = n
 	}
+}
+
+// domain ends the hosts of Routes with certain labels.
+type domain struct {
+	name   string
+	labels map[string]string
+}
+
+// domains reads config-domain: by domain, "selector:" and a label on each line,
+// or nothing for everybody's. Longer selectors come first.
+func domains(data map[string]string) (out []domain) {
+	for _, name := range slices.Sorted(maps.Keys(data)) {
+		if strings.HasPrefix(name, "_") { // the example
+			continue
+		}
+		d := domain{name, map[string]string{}}
+		for line := range strings.Lines(data[name]) {
+			k, v, _ := strings.Cut(strings.TrimSpace(line), ":")
+			if v = strings.Trim(strings.TrimSpace(v), `"'`); v != "" {
+				d.labels[k] = v
+			}
+		}
+		if name != localDomain || len(d.labels) > 0 {
+			out = append(out, d)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b domain) int { return len(b.labels) - len(a.labels) })
+	return out
+}
+
+// domainOf is the domain of a Route; "" where the node's own holds.
+func (s settings) domainOf(labels map[string]string) string {
+next:
+	for _, d := range s.domains {
+		for k, v := range d.labels {
+			if labels[k] != v {
+				continue next
+			}
+		}
+		return d.name
+	}
+	return ""
+}
+
+// hostOf is the host of a Route, as domain-template says.
+func (s settings) hostOf(m *api.Meta, domain string) string {
+	if s.host != nil {
+		var b strings.Builder
+		err := s.host.Execute(&b, map[string]any{
+			"Name": m.Name, "Namespace": m.Namespace, "Domain": domain, "Annotations": m.Annotations, "Labels": m.Labels,
+		})
+		if host := b.String(); err == nil && api.CheckSubdomain(host) == "" {
+			return host
+		}
+	}
+	return m.Name + "." + m.Namespace + "." + domain
 }

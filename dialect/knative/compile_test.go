@@ -446,6 +446,7 @@ func TestVerdicts(t *testing.T) {
 		"memory":   {api.Condition{Status: api.False, Reason: "StartFailed", Message: "killed: out of memory (limit 64Mi)"}, "ContainerHealthy", api.False, "ExitCode137", "out of memory"},
 		"missing":  {api.Condition{Status: api.False, Reason: "StartFailed", Message: `Secret "db" is not there`}, "ResourcesAvailable", api.False, "StartFailed", `Secret "db"`},
 		"port":     {api.Condition{Status: api.False, Reason: "StartFailed", Message: "container web never became ready on port 8080 within 10m; it listens on port 3000\nlistening", Hint: "serve on $PORT"}, "ResourcesAvailable", api.False, "ProgressDeadlineExceeded", "listening\nserve on $PORT"},
+		"pull":     {api.Condition{Status: api.False, Reason: "ImageUnavailable", Message: "registry.test does not answer"}, "ContainerHealthy", api.False, "ContainerMissing", "Unable to fetch image: registry.test does not answer"},
 		"entry":    {api.Condition{Status: api.False, Reason: "StartFailed", Message: `container web cannot run "/x": no such file`}, "ResourcesAvailable", api.False, "RunContainerError", "no such file"},
 		"starting": {api.Condition{Status: api.Unknown}, "Ready", api.Unknown, "Deploying", ""},
 	} {

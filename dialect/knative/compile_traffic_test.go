@@ -252,6 +252,34 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+func TestHosts(t *testing.T) {
+	const two = `{"example.org":"selector:\n  app: prod\n","shop.example":"","both.example":"selector:\n  app: prod\n  tier: \"web\"","svc.cluster.local":"selector:\n  app: inner"}`
+	for name, c := range map[string]struct{ domains, network, labels, url string }{
+		"defaults":    {`{}`, `{}`, ``, "http://hello.shop.example.com"},
+		"everybody":   {two, `{}`, ``, "http://hello.shop.shop.example"},
+		"selected":    {two, `{}`, `"app":"prod"`, "http://hello.shop.example.org"},
+		"more exact":  {two, `{}`, `"app":"prod","tier":"web"`, "http://hello.shop.both.example"},
+		"local":       {two, `{}`, `"app":"inner"`, "http://hello.shop.svc.cluster.local"},
+		"template":    {`{}`, `{"domain-template":"{{.Name}}-{{.Namespace}}.{{.Domain}}"}`, ``, "http://hello-shop.example.com"},
+		"no template": {`{}`, `{"domain-template":"{{.Name"}`, ``, "http://hello.shop.example.com"},
+		"no host":     {`{}`, `{"domain-template":"{{.Name}}/{{.Domain}}"}`, ``, "http://hello.shop.example.com"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.apply(api.ConfigMaps, `{"metadata":{"name":"config-domain","namespace":"knative-serving"},"data":`+c.domains+`}`)
+			w.apply(api.ConfigMaps, `{"metadata":{"name":"config-network","namespace":"knative-serving"},"data":`+c.network+`}`)
+			w.apply(Services, service("img:1", `META ,"labels":{`+c.labels+`}`))
+			w.settle()
+			if got := must[Service](w, Services, "hello").Status.URL; got != c.url {
+				t.Errorf("%s, want %s", got, c.url)
+			}
+			if got := "http://" + must[api.Route](w, api.Routes, "hello.knative").Spec.Hosts[0]; got != c.url {
+				t.Errorf("the first host is %s, want %s", got, c.url)
+			}
+		})
+	}
+}
+
 func TestScale(t *testing.T) {
 	w := newWorld(t)
 	w.apply(Services, service("img:1", `TMETA "annotations":{"autoscaling.knative.dev/minScale":"2","autoscaling.knative.dev/max-scale":"9","autoscaling.knative.dev/metric":"rps",`+

@@ -37,6 +37,8 @@ func (s *step) health(native *api.Revision, c *conditions) {
 		kind, reason, prefix = ConditionHealthy, "ExitCode137", "Container failed with: "
 	case ready.Reason == "NeverReady", said("never became ready"), said("not ready within"), said("not started within"):
 		reason, prefix = "ProgressDeadlineExceeded", "Initial scale was never achieved: "
+	case ready.Reason == "ImageUnavailable":
+		kind, reason, prefix = ConditionHealthy, "ContainerMissing", "Unable to fetch image: "
 	case said("cannot run"):
 		reason = "RunContainerError"
 	}
