@@ -255,6 +255,14 @@ func describeBuild(b *strings.Builder, i *api.BuildInfo) {
 	}
 }
 
+// specField shortens the name of a field of a template.
+func specField(name string) string {
+	for _, p := range []string{"template spec ", "template metadata annotations ", "template metadata "} {
+		name = strings.TrimPrefix(name, p)
+	}
+	return name
+}
+
 // describeSpec lists the spec's scalars; code is left out.
 func describeSpec(b *strings.Builder, o client.Object) {
 	var m struct {
@@ -264,9 +272,12 @@ func describeSpec(b *strings.Builder, o client.Object) {
 		return
 	}
 	delete(m.Spec, "source")
+	if o.Kind.Group == "serving.knative.dev" && o.Kind.Kind == "Service" {
+		delete(m.Spec, "traffic") // its status says it better
+	}
 	var lines []string
 	for _, r := range flatten("", m.Spec) {
-		lines = append(lines, fmt.Sprintf("  %-16s %s", strings.TrimPrefix(r[0], "template spec "), first(r[1])))
+		lines = append(lines, fmt.Sprintf("  %-16s %s", specField(r[0]), first(r[1])))
 	}
 	for _, k := range []string{"env", "targets", "traffic", "methods", "command", "secrets", "config"} {
 		list, _ := m.Spec[k].([]any)

@@ -131,7 +131,10 @@ func nothing(kinds []api.Kind, ns string, f getFlags) string {
 	for _, k := range kinds {
 		words = append(words, k.Plural)
 	}
-	text := "no " + strings.Join(words, " or ")
+	text := "no " + words[0]
+	if n := len(words) - 1; n > 0 {
+		text = "no " + strings.Join(words[:n], ", ") + " or " + words[n]
+	}
 	switch {
 	case f.labels != "" || f.fields != "":
 		text += " match"
