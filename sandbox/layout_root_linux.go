@@ -25,8 +25,7 @@ type volumeAt struct {
 // OCI runtimes have them.
 func maskedPaths() []string {
 	return []string{"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
-		"/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/proc/sysrq-trigger", "/sys/firmware", "/sys/devices/virtual/powercap", "/sys/kernel/debug",
-		"/sys/kernel/tracing", "/sys/kernel/security", "/sys/fs/bpf"}
+		"/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/proc/sysrq-trigger", "/sys/firmware", "/sys/devices/virtual/powercap"}
 }
 
 func readOnlyPaths() []string {

@@ -234,3 +234,21 @@ func (s *scene) program(path string) (f *os.File, err error) {
 	})
 	return f, err
 }
+
+// tryOverlay mounts an overlay whose writable layer is below dir.
+func (s *scene) tryOverlay(dir string) error {
+	below := dir + "/trial-overlay"
+	fd, err := s.overlay([]string{below + "/lower"}, below, -1, func() error {
+		for _, d := range []string{"", "/lower", "/upper", "/work"} {
+			if err := os.Mkdir(below+d, 0o700); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		unix.Close(fd)
+	}
+	s.with(func() error { return os.RemoveAll(below) })
+	return err
+}

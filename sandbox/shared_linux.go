@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -48,7 +47,7 @@ func (h *Host) Share(name, network string) (*Shared, error) {
 	if !validID(name) {
 		return nil, api.Errorf(api.CodeInvalid, "box name %q: letters, digits, '-', '_' and '.' only, 63 at most", name)
 	}
-	if err := h.openRoots(); err != nil {
+	if err := h.tryRoots(); err != nil {
 		return nil, err
 	}
 	s := &Shared{h: h, name: name, ns: -1}
@@ -221,63 +220,4 @@ func (s *Shared) release() {
 	s.h.mu.Lock()
 	delete(s.h.roots.shared, s.slot)
 	s.h.mu.Unlock()
-}
-
-// roots is what a host needs for boxes with roots of their own; made when the
-// first is asked for.
-type roots struct {
-	once    sync.Once
-	err     error
-	dir     string // of all that boxes write to the disk
-	scene   *scene
-	door    string // a folder everyone may pass, on which a root is put before it becomes the box's
-	users   bool   // user namespaces and mounts with mapped ids
-	noUsers error  // why not
-	overlay bool
-	memory  bool // the writable layer is in memory: the disk's file system refuses it
-	noLay   error
-	exe     *os.File // this program, in a read-only mount
-
-	next   int // guarded by Host.mu, as shared
-	shared map[int]*Shared
-}
-
-// openRoots finds out, by trying, what this host allows.
-func (h *Host) openRoots() error {
-	r := h.roots
-	r.once.Do(func() { r.err = h.tryRoots() })
-	return r.err
-}
-
-func (h *Host) tryRoots() error {
-	r := h.roots
-	if !h.allows.root || !h.allows.mounts || !h.allows.newMount {
-		return api.Errorf(api.CodeUnsupported, "containers need root, namespaces and Linux 5.12 or newer").WithHint("run hearth as root; hearth doctor says what is missing")
-	}
-	for _, d := range []string{"/tmp", "/mnt", "/media", "/usr"} {
-		var st unix.Stat_t
-		if r.door == "" && unix.Stat(d, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Mode&0o001 != 0 {
-			r.door = d
-		}
-	}
-	if err := os.MkdirAll(r.dir, 0o700); err != nil {
-		return api.Errorf(api.CodeDisk, "make the folder of containers: %w", err)
-	}
-	var err error
-	if r.scene, err = openScene(h.layout.stage); err != nil {
-		return api.Errorf(api.CodeUnsupported, "containers cannot be run: %v", err).WithCause(err)
-	}
-	if self, err := os.Executable(); err == nil {
-		if r.exe, err = r.scene.program(self); err != nil {
-			return api.Errorf(api.CodeUnsupported, "containers cannot be run: %v", err).WithCause(err)
-		}
-	}
-	r.users = h.allows.userNS && !h.without("container users")
-	r.noUsers = errors.New("user namespaces are switched off")
-	r.overlay = !h.without("overlay")
-	r.noLay = errors.New("switched off")
-	if err := h.tryAll(); err != nil {
-		return api.Errorf(api.CodeUnsupported, "containers cannot be run: %v", err).WithCause(err)
-	}
-	return nil
 }
