@@ -38,12 +38,15 @@ type backend struct {
 	starting int         // starts asked for or under way
 	back     backoff
 
-	kept     bool // holds min
-	retired  bool // drains
-	cut      bool // closed by force: no more starts
-	dropped  bool // no longer in the scaler's map
-	watched  bool // in the scaler's active set
-	reserved int  // least number of this hour
+	kept     bool          // holds min
+	retired  bool          // drains
+	cut      bool          // closed by force: no more starts
+	dropped  bool          // no longer in the scaler's map
+	watched  bool          // in the scaler's active set
+	reserved int           // least number of this hour
+	aim      int           // least number someone waits for in Start
+	aims     int           // how many do
+	changed  chan struct{} // closed when something changed; nil: nobody waits
 
 	alarm *alarm // under the lock of the scaler's alarms
 
@@ -175,6 +178,10 @@ func (b *backend) serve(cold bool) {
 
 // settle does what follows from a change; mu is held.
 func (b *backend) settle(now time.Time) {
+	if b.changed != nil {
+		close(b.changed)
+		b.changed = nil
+	}
 	b.serve(false)
 	if b.retired && b.queue.n == 0 && b.cancel != nil && b.starting > 0 {
 		b.cancel()
@@ -215,7 +222,7 @@ func (b *backend) load(now time.Time) load {
 		Failing: b.back.failures > 0, Blocked: b.cut || b.back.blocked(now),
 	}
 	if !b.retired {
-		l.Min = b.reserved
+		l.Min = max(b.reserved, b.aim)
 		if b.kept {
 			l.Min = max(l.Min, b.min)
 		}
