@@ -318,6 +318,8 @@ func (c *conn) moreWindow(h frameHead, p []byte) error {
 	}
 	s := c.streams[h.stream]
 	switch {
+	case s == nil && n == 0 && c.side.stray(h) == nil:
+		c.out = appendReset(c.out, h.stream, codeProtocol)
 	case s == nil:
 		return c.side.stray(h)
 	case n == 0:
