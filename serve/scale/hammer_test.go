@@ -35,6 +35,11 @@ func TestHammer(t *testing.T) {
 	})
 	revs := []*api.Revision{revision(1, concurrency, 1, most), revision(2, concurrency, 0, most)}
 	revs[1].Spec.Scale.Idle = &api.Duration{Duration: time.Millisecond}
+	for i, policy := range []string{api.PolicyHearth, api.PolicyKnative} { // of these any number of calls on one
+		r := revision(3+i, api.Unlimited, i, most)
+		r.Spec.Scale.Auto = &api.Autoscale{Policy: policy, Target: 2, Worth: &api.Duration{Duration: time.Millisecond}, Window: api.Seconds(6)}
+		revs = append(revs, r)
+	}
 	var inFlight sync.Map // instance → *atomic.Int32
 	var served atomic.Int64
 	var callers sync.WaitGroup
@@ -42,7 +47,7 @@ func TestHammer(t *testing.T) {
 		callers.Go(func() {
 			rnd := rand.New(rand.NewPCG(uint64(g), 1))
 			for range 500 {
-				r := revs[rnd.IntN(2)]
+				r := revs[rnd.IntN(len(revs))]
 				switch rnd.IntN(200) {
 				case 0:
 					h.Retire(r)
@@ -62,7 +67,7 @@ func TestHammer(t *testing.T) {
 					continue
 				}
 				v, _ := inFlight.LoadOrStore(l.Instance.ID(), new(atomic.Int32))
-				if n := v.(*atomic.Int32).Add(1); n > concurrency {
+				if n := v.(*atomic.Int32).Add(1); n > concurrency && r.Spec.Concurrency > 0 {
 					t.Errorf("%d calls are in flight on %s", n, l.Instance.ID())
 				}
 				served.Add(1)
