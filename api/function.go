@@ -46,6 +46,8 @@ type FunctionSpec struct {
 
 	Traffic []TrafficTarget `json:"traffic,omitempty" doc:"Which revisions get which share of the requests; all go to the newest that works by default."`
 	Rollout *Rollout        `json:"rollout,omitempty" doc:"How a new revision gets its share; all at once by default."`
+
+	Timeouts *Timeouts `json:"timeouts,omitempty" doc:"Limits besides timeout: for a whole call, for the beginning of its answer and for silence in it."`
 }
 
 // Source says where code comes from. Exactly one field is set.

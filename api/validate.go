@@ -106,6 +106,7 @@ func validateFunction(obj any) (errs []FieldError) {
 	}
 	errs = append(errs, validateTraffic(s.Traffic)...)
 	errs = append(errs, validateRollout(s.Rollout)...)
+	errs = append(errs, validateTimeouts(s.Timeouts)...)
 	if s.Source.Image != "" && s.Runtime != "" && s.Runtime != RuntimeImage {
 		errs = append(errs, FieldError{Path: "spec.runtime", Message: "an image brings its own program", Hint: "remove runtime, or give source code instead of an image"})
 	}

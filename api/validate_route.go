@@ -167,10 +167,8 @@ func validateLimits(s *RouteSpec) (errs []FieldError) {
 		}
 	}
 	positive("spec.timeout", s.Timeout)
+	errs = append(errs, validateTimeouts(s.Timeouts)...)
 	if t := s.Timeouts; t != nil {
-		positive("spec.timeouts.request", t.Request)
-		positive("spec.timeouts.responseStart", t.ResponseStart)
-		positive("spec.timeouts.idle", t.Idle)
 		if t.Request != nil && s.Timeout != nil {
 			errs = append(errs, FieldError{Path: "spec.timeouts.request", Message: "does not go with spec.timeout", Hint: "keep one: timeout lets an answer stream on, timeouts.request does not"})
 		}
@@ -188,6 +186,21 @@ func validateLimits(s *RouteSpec) (errs []FieldError) {
 			if !slices.Contains(all, on) {
 				errs = append(errs, FieldError{Path: fmt.Sprintf("spec.retry.on[%d]", i), Message: fmt.Sprintf("%q is none of %s", on, strings.Join(all, ", ")), Hint: "such as on: [connect-failure, 503]"})
 			}
+		}
+	}
+	return errs
+}
+
+func validateTimeouts(t *Timeouts) (errs []FieldError) {
+	if t == nil {
+		return nil
+	}
+	for _, x := range []struct {
+		path string
+		d    *Duration
+	}{{"request", t.Request}, {"responseStart", t.ResponseStart}, {"idle", t.Idle}} {
+		if x.d != nil && x.d.Duration <= 0 {
+			errs = append(errs, FieldError{Path: "spec.timeouts." + x.path, Message: "must be more than 0", Hint: "such as 30s; leave it out for no limit"})
 		}
 	}
 	return errs

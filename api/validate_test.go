@@ -75,6 +75,7 @@ func TestValidate(t *testing.T) {
 		{api.Functions, traffic(`"traffic":[{"latest":true,"percent":90}]`), "spec.traffic"},
 		{api.Functions, traffic(`"traffic":[{"latest":true,"revision":"a","percent":100},{"latest":true}]`), "spec.traffic[0] spec.traffic[1].percent"},
 		{api.Functions, traffic(`"traffic":[{"latest":true,"percent":50},{"latest":true,"percent":50}]`), "spec.traffic"},
+		{api.Functions, traffic(`"traffic":[],"timeouts":{"request":"1s","idle":"0s"}`), "spec.timeouts.idle"},
 		{api.Functions, traffic(`"rollout":{}`), "spec.rollout"},
 		{api.Functions, traffic(`"rollout":{"duration":"5m","interval":"1m"}`), "spec.rollout.interval"},
 		{api.Functions, traffic(`"rollout":{"steps":[5,5,101]}`), "spec.rollout.steps[1] spec.rollout.steps[2]"},

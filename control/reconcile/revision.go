@@ -93,6 +93,9 @@ func revisionSpec(f *api.Function, b Built) api.RevisionSpec {
 		BodyLimit:   s.BodyLimit.Bytes(api.DefaultBodyLimit),
 	}
 	spec.Scale.Max = max(spec.Scale.Max, spec.Scale.Min)
+	if t := s.Timeouts; t != nil {
+		spec.RequestTimeout, spec.ResponseStartTimeout, spec.IdleTimeout = t.Request, t.ResponseStart, t.Idle
+	}
 	if spec.Runtime == api.RuntimeCommand && len(spec.Command) == 0 && strings.ContainsAny(spec.Handler, " \t$") {
 		// A command line found in the source, such as a Procfile's.
 		spec.Command, spec.Handler = []string{"/bin/sh", "-c", "exec " + spec.Handler}, ""

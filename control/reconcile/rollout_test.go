@@ -339,6 +339,19 @@ func TestTraffic(t *testing.T) {
 	})
 }
 
+func TestTimeoutsReachTheRevision(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		second := &api.Duration{Duration: time.Second}
+		w.apply("f", func(f *api.Function) {
+			f.Spec = api.FunctionSpec{Runtime: "node", Source: api.Source{Inline: "v1"}, Timeouts: &api.Timeouts{Request: second, Idle: second}}
+		})
+		s := get[api.Revision](w, revisionKey("shop", "f-1")).Spec
+		if s.RequestTimeout.Or(0) != time.Second || s.IdleTimeout.Or(0) != time.Second || s.ResponseStartTimeout != nil {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 // What traffic names is kept, however old.
 func TestTrafficKeepsRevisions(t *testing.T) {
 	inWorld(t, nil, func(w *world) {

@@ -48,7 +48,15 @@ func (cs *certs) put(id, namespace string, created time.Time, spec *api.RouteSpe
 	}
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	for _, h := range api.RouteHosts(spec) {
+	hosts := api.RouteHosts(spec)
+	for _, h := range slices.Clone(hosts) {
+		for _, d := range spec.Targets {
+			if h := tagHost(d.Tag, h); h != "" && d.Tag != "" {
+				hosts = append(hosts, h)
+			}
+		}
+	}
+	for _, h := range hosts {
 		list := append(slices.Clone(cs.hosts[h]), c)
 		slices.SortFunc(list, func(a, b hostCert) int {
 			return cmp.Or(a.created.Compare(b.created), strings.Compare(a.route, b.route))

@@ -82,6 +82,7 @@ func (t *tee) take(p []byte) {
 func (c *call) copyTo(m *mirror) {
 	r := c.r
 	switch n := r.ContentLength; {
+	case c.upgrade() != "": // a conversation has no copy
 	case r.Body == nil || r.Body == http.NoBody:
 		c.g.mirror(c, m, nil)
 	case n >= 0 && n <= smallBody:
@@ -115,8 +116,6 @@ func (g *Gateway) mirror(c *call, m *mirror, body []byte) {
 	if len(body) > 0 {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 	}
-	delete(r.Header, "Connection") // an upgrade is not for copies
-	delete(r.Header, "Upgrade")
 	r.Header["X-Request-Id"] = []string{c.id}
 	k := g.begin(&nowhere{header: http.Header{}}, r)
 	k.mirrored, k.target, k.match, k.path, k.prefix = true, &m.to, c.match, c.path, c.prefix

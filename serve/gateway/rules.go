@@ -34,6 +34,9 @@ func (s *state) rules(namespace string, spec *api.RouteSpec) *rules {
 	if x == (rules{}) {
 		return nil
 	}
+	if x.mirror != nil && x.request != nil { // a copy is a copy of what the function sees
+		x.mirror.to.rules = &rules{request: x.request}
+	}
 	return &x
 }
 

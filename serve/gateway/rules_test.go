@@ -130,6 +130,25 @@ func TestTags(t *testing.T) {
 	if w.g.ServeHTTP(rec, rq); rec.Code != 503 {
 		t.Errorf("a tag whose revision is gone: %d %s", rec.Code, rec.Body)
 	}
+	// An address someone gave a name, and a function's own, come before a tag's.
+	w.revision("o-1", "old-f", api.RevisionSpec{Concurrency: 100}, always(peer(t, api.ProtocolHTTP, func(rw http.ResponseWriter, r *http.Request) { io.WriteString(rw, "own") })))
+	w.put(api.Functions, "old-f", api.Function{Metadata: api.Meta{Name: "old-f", Namespace: "default"}, Status: api.FunctionStatus{LatestReadyRevision: "o-1"}})
+	w.put(api.Routes, "beta", api.Route{
+		Metadata: api.Meta{Name: "beta", CreationTimestamp: api.NewTime(time.Now())},
+		Spec:     api.RouteSpec{Host: "beta-r.test", Prefix: "/", Targets: []api.RouteTarget{{Revision: "f-1"}}},
+	})
+	w.wait("")
+	if got := w.shares(3, "old-f.localhost", nil); got["own"] != 3 {
+		t.Errorf("a function called like a tag: %v", got)
+	}
+	if got := w.shares(3, "beta-r.test", nil); got["f-1"] != 3 {
+		t.Errorf("a route for a host like a tag's: %v", got)
+	}
+	w.put(api.Functions, "old-f", api.Function{Metadata: api.Meta{Name: "old-f", Namespace: "default"}, Spec: api.FunctionSpec{Visibility: "private"}})
+	w.wait("")
+	if got := w.shares(3, "old-f.localhost", nil); got["f-1"] != 3 {
+		t.Errorf("a tag that has its host again: %v", got)
+	}
 	w.traffic("f-3")
 	rec = httptest.NewRecorder()
 	if w.g.ServeHTTP(rec, httptest.NewRequest("GET", "http://old-f.localhost/", nil)); rec.Code != 404 {
@@ -435,12 +454,12 @@ func TestTimeouts(t *testing.T) {
 
 func TestMirror(t *testing.T) {
 	w := newWorld(t)
-	type copied struct{ method, uri, host, body, id, mark string }
+	type copied struct{ method, uri, host, body, id, mark, rule string }
 	got := make(chan copied, 1000)
 	hold := make(chan struct{})
 	w.revision("m-1", "m", api.RevisionSpec{Concurrency: 1000}, always(peer(t, api.ProtocolHTTP, func(rw http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
-		got <- copied{r.Method, r.RequestURI, r.Host, string(b), r.Header.Get("X-Request-Id"), r.Header.Get("X-Hearth-Mirror")}
+		got <- copied{r.Method, r.RequestURI, r.Host, string(b), r.Header.Get("X-Request-Id"), r.Header.Get("X-Hearth-Mirror"), r.Header.Get("X-Rule")}
 		<-hold // a mirror that never answers slows nobody
 		rw.WriteHeader(500)
 	})))
@@ -449,7 +468,7 @@ func TestMirror(t *testing.T) {
 		n, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(rw, n)
 	})))
-	w.route("r", api.RouteSpec{Host: "r.test", Prefix: "/p", Targets: []api.RouteTarget{{Function: "f"}}, Mirror: &api.Mirror{Revision: "m-1"}})
+	w.route("r", api.RouteSpec{Host: "r.test", Prefix: "/p", Targets: []api.RouteTarget{{Function: "f"}}, Mirror: &api.Mirror{Revision: "m-1"}, RequestHeaders: &api.HeaderRules{Set: map[string]string{"x-rule": "set"}}})
 	for _, size := range []int{0, 10, 200_000} {
 		body := strings.Repeat("y", size)
 		for _, known := range []bool{true, false} {
@@ -463,7 +482,7 @@ func TestMirror(t *testing.T) {
 			if r.StatusCode != 200 || answer != fmt.Sprint(size) {
 				t.Fatalf("%d %s", r.StatusCode, answer)
 			}
-			if c := <-got; c.method != "POST" || c.uri != "/q?x=1" || c.host != "r.test" || c.body != body || c.id != r.Header.Get("X-Request-Id") || c.mark != "true" {
+			if c := <-got; c.method != "POST" || c.uri != "/q?x=1" || c.host != "r.test" || c.body != body || c.id != r.Header.Get("X-Request-Id") || c.mark != "true" || c.rule != "set" {
 				c.body = fmt.Sprint(len(c.body))
 				t.Errorf("%d bytes: %+v", size, c)
 			}

@@ -139,6 +139,7 @@ func (s *state) putFunction(k store.Key, f *api.Function) {
 			t.tag = d.tag
 			for _, h := range hosts {
 				e := s.ownEntry(fn, t)
+				e.Created = afterOwn
 				e.Spec = &api.RouteSpec{Host: d.tag + "-" + h, Prefix: "/"}
 				s.publish(owner, e)
 			}
@@ -146,10 +147,18 @@ func (s *state) putFunction(k store.Key, f *api.Function) {
 	}
 }
 
+// Of two entries for one host the older comes first. Addresses nobody wrote
+// down count as younger than any that someone did: first those of routes' tags,
+// then functions' own, last those of functions' tags.
+var (
+	afterRoutes = time.Unix(1<<39, 0)
+	ofFunctions = time.Unix(1<<40, 0)
+	afterOwn    = time.Unix(1<<41, 0)
+)
+
 // ownEntry is what own addresses of f lead to.
 func (s *state) ownEntry(f *function, t *target) *table.Entry[*target] {
-	// A route someone wrote for the same host comes first.
-	return &table.Entry[*target]{ID: "~" + f.namespace + "/" + f.name, Created: time.Unix(1<<40, 0), Spec: s.root, Value: t}
+	return &table.Entry[*target]{ID: "~" + f.namespace + "/" + f.name, Created: ofFunctions, Spec: s.root, Value: t}
 }
 
 // hide takes back the host names of f.
@@ -213,7 +222,7 @@ func (s *state) putRoute(k store.Key, r *api.Route) (err error) {
 	s.certs.put(id, k.Namespace, created, &r.Spec)
 	t := s.target(id, k.Namespace, &r.Spec)
 	t.made = made
-	publish := func(host string, t *target) {
+	publish := func(host string, created time.Time, t *target) {
 		spec := r.Spec
 		spec.Host, spec.Hosts = host, nil
 		e := &table.Entry[*target]{ID: id, Created: created, Spec: &spec, Value: t}
@@ -221,18 +230,26 @@ func (s *state) putRoute(k store.Key, r *api.Route) (err error) {
 	}
 	hosts := api.RouteHosts(&r.Spec)
 	for _, h := range hosts {
-		publish(h, t)
+		publish(h, created, t)
 	}
 	for _, d := range t.tags {
 		own := &target{route: t.route, made: t.made, keep: t.keep, timeout: t.timeout, cors: t.cors, rules: t.rules}
 		own.split.alone(d)
 		for _, h := range hosts {
-			if h != "" && !strings.HasPrefix(h, "*.") {
-				publish(d.tag+"-"+h, own)
+			if h = tagHost(d.tag, h); h != "" {
+				publish(h, afterRoutes, own)
 			}
 		}
 	}
 	return err
+}
+
+// tagHost is where a tag of a route answers beside its host; empty: nowhere.
+func tagHost(tag, host string) string {
+	if host == "" || strings.HasPrefix(host, "*.") {
+		return ""
+	}
+	return tag + "-" + host
 }
 
 func (s *state) publish(owner string, e *table.Entry[*target]) error {
