@@ -104,8 +104,8 @@ func (v *verified) add(key string) {
 	v.seen[key] = time.Now()
 }
 
-// check starts an instance of r to see that its code loads. The scaler keeps it
-// for the first call.
+// check starts an instance of r, or as many as its initial scale says, to see that
+// its code loads. The scaler keeps them for the first calls.
 func (n *Node) check(ctx context.Context, r *api.Revision) error {
 	spec, err := n.binder.Spec(ctx, r)
 	if err != nil {
