@@ -7,8 +7,6 @@
 package main
 
 import (
-	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"log"
@@ -17,8 +15,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-
-	"golang.org/x/net/http2"
 )
 
 func main() {
@@ -47,10 +43,9 @@ func serveProxy(l net.Listener, to string) error {
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: to})
 	proxy.FlushInterval = -1
 	proxy.ErrorLog = log.New(io.Discard, "", 0) // calls that are cut off when a measurement ends
-	proxy.Transport = &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, address string, _ *tls.Config) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, address)
-	}}
-	s := &http.Server{Handler: proxy, Protocols: new(http.Protocols), ErrorLog: log.New(io.Discard, "", 0)}
-	s.Protocols.SetUnencryptedHTTP2(true)
+	plain := new(http.Protocols)
+	plain.SetUnencryptedHTTP2(true)
+	proxy.Transport = &http.Transport{Protocols: plain, DisableCompression: true}
+	s := &http.Server{Handler: proxy, Protocols: plain, ErrorLog: log.New(io.Discard, "", 0)}
 	return s.Serve(l)
 }

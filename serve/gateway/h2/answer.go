@@ -71,9 +71,12 @@ func (cl *Client) Do(ctx context.Context, r *Request) (*Answer, error) {
 		}
 	}
 	if a.status == 0 {
-		err := a.failure(ctx, a.err)
+		err := failure(a.err)
 		c.mu.Unlock()
 		a.Close()
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
 		return nil, err
 	}
 	c.mu.Unlock()
@@ -201,12 +204,10 @@ func (a *Answer) cancel(why error) {
 	a.c.flush()
 }
 
-// failure names what went wrong, with the lock.
-func (a *Answer) failure(ctx context.Context, err error) error {
+// failure names what went wrong.
+func failure(err error) error {
 	var e *streamError
 	switch {
-	case ctx != nil && ctx.Err() != nil:
-		return ctx.Err()
 	case errors.As(err, &e) && e.peer && e.code == codeRefused:
 		return fmt.Errorf("%w: %w", ErrUnanswered, err)
 	case errors.As(err, &e):
@@ -300,7 +301,7 @@ func (a *Answer) Next() ([]byte, error) {
 	defer a.c.mu.Unlock()
 	b, err := a.next()
 	if err != nil && err != io.EOF {
-		err = a.failure(nil, err)
+		err = failure(err)
 	}
 	return b, err
 }

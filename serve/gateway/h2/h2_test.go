@@ -13,10 +13,9 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
-
-	"golang.org/x/net/http2"
 
 	"github.com/hearth-run/hearth/runtime/frame"
 )
@@ -368,32 +367,13 @@ func TestShutdown(t *testing.T) {
 
 // TestGoAway: a client whose instance leaves loses no call.
 func TestGoAway(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			h := &http2.Server{}
-			go func() {
-				n := 0
-				h.ServeConn(nc, &http2.ServeConnOpts{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if n++; n%5 == 0 {
-						w.Header().Set("Connection", "close") // GOAWAY behind this answer
-					}
-					io.WriteString(w, "ok")
-				})})
-			}()
+	var n atomic.Int64
+	cl := NewClient(instance(t, func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1)%5 == 0 {
+			w.Header().Set("Connection", "close") // GOAWAY behind this answer
 		}
-	}()
-	cl := NewClient(func(ctx context.Context) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "tcp", l.Addr().String())
-	})
+		io.WriteString(w, "ok")
+	}, nil))
 	defer cl.Close()
 	for i := range 50 {
 		got, _, err := ask(cl, "GET", "/", nil)
