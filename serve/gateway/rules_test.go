@@ -101,6 +101,12 @@ func TestTags(t *testing.T) {
 	w.versions(3)
 	w.traffic("f-3", api.TrafficShare{Revision: "f-3", Percent: 100, Latest: true}, api.TrafficShare{Revision: "f-1", Tag: "old"}, api.TrafficShare{Revision: "f-9", Tag: "gone"})
 	w.route("r", api.RouteSpec{Host: "r.test", Prefix: "/", Targets: []api.RouteTarget{{Revision: "f-3"}, {Revision: "f-2", Weight: weight(0), Tag: "beta"}, {Function: "f", Weight: weight(0), Tag: "fn"}}})
+	// Several targets may have one tag, as while a tag's target is rolled out.
+	w.route("t", api.RouteSpec{Host: "t.test", Prefix: "/", Targets: []api.RouteTarget{{Revision: "f-1", Weight: weight(50)}, {Revision: "f-2", Weight: weight(20), Tag: "two"}, {Revision: "f-3", Weight: weight(30), Tag: "two"}}})
+	if got := w.shares(100, "two-t.test", nil); got["f-2"] != 40 || got["f-3"] != 60 {
+		t.Errorf("a tag of two: %v", got)
+	}
+	w.route("t", api.RouteSpec{Host: "t.test", Prefix: "/", Targets: []api.RouteTarget{{Revision: "f-1"}, {Revision: "f-2", Weight: weight(0), Tag: "two"}}})
 	for _, tc := range []struct{ host, header, want string }{
 		{"f.localhost", "", "f-3"},
 		{"old-f.localhost", "", "f-1"},
@@ -113,6 +119,8 @@ func TestTags(t *testing.T) {
 		{"beta-r.test", "", "f-2"},
 		{"fn-r.test", "", "f-3"},
 		{"fn-r.test", "old", "f-1"},
+		{"two-t.test", "", "f-2"},
+		{"t.test", "two", "f-2"},
 	} {
 		for _, header := range api.TagHeaders() {
 			got := w.shares(3, tc.host, func(r *http.Request) {

@@ -22,10 +22,10 @@ type choice struct {
 	upto     uint64
 }
 
-// tagged is a choice that can be asked for by name.
+// tagged is what can be asked for by name: the choices with one tag.
 type tagged struct {
 	tag string
-	choice
+	to  *split
 }
 
 // share is what a split is made of.
@@ -36,23 +36,43 @@ type share struct {
 	tag      string
 }
 
-// set makes s share by the weights; those of 0 have their tag only.
+// set makes s share by the weights; those of 0 have their tag only. Several
+// with one tag share its calls, by their weights or evenly where all are 0.
 func (s *split) set(shares []share) {
+	s.setWeights(shares)
+	for i, d := range shares {
+		first := func(o share) bool { return o.tag == d.tag }
+		if d.tag == "" || slices.IndexFunc(shares, first) < i {
+			continue
+		}
+		var own []share
+		heavy := slices.ContainsFunc(shares, func(o share) bool { return o.tag == d.tag && o.weight > 0 })
+		for _, o := range shares {
+			if o.tag != d.tag {
+				continue
+			}
+			if o.tag = ""; !heavy {
+				o.weight = 1
+			}
+			own = append(own, o)
+		}
+		t := &split{}
+		t.setWeights(own)
+		s.tags = append(s.tags, tagged{d.tag, t})
+	}
+}
+
+func (s *split) setWeights(shares []share) {
 	var factor uint64
 	for _, d := range shares {
 		factor = gcd(factor, uint64(d.weight))
 	}
 	for _, d := range shares {
-		c := choice{function: d.function, revision: d.revision}
-		if d.tag != "" {
-			s.tags = append(s.tags, tagged{d.tag, c})
-		}
 		if d.weight == 0 {
 			continue
 		}
 		s.total += uint64(d.weight) / factor
-		c.upto = s.total
-		s.choices = append(s.choices, c)
+		s.choices = append(s.choices, choice{function: d.function, revision: d.revision, upto: s.total})
 	}
 	s.choices = slices.Clip(s.choices)
 	s.stride = stride(s.total)
@@ -83,9 +103,9 @@ func gcd(a, b uint64) uint64 {
 // One that is not ready is passed over.
 func (s *split) choose(c *call) (*revision, *function) {
 	if s.tags != nil {
-		if d := s.tag(c); d != nil {
+		if t := s.tag(c); t != nil {
 			c.tagged = true
-			return d.resolve(c)
+			return t.choose(c)
 		}
 	}
 	i := 0
@@ -122,8 +142,8 @@ func (s *split) pick(c *call) int {
 	return i
 }
 
-// tag returns the choice c asks for by name; nil: none of these.
-func (s *split) tag(c *call) *choice {
+// tag returns what c asks for by name; nil: nothing of this.
+func (s *split) tag(c *call) *split {
 	name := c.target.tag
 	if name == "" {
 		name = first(c.r.Header, "Hearth-Tag")
@@ -136,7 +156,7 @@ func (s *split) tag(c *call) *choice {
 	}
 	for i := range s.tags {
 		if s.tags[i].tag == name {
-			return &s.tags[i].choice
+			return s.tags[i].to
 		}
 	}
 	return nil

@@ -234,7 +234,7 @@ func (s *state) putRoute(k store.Key, r *api.Route) (err error) {
 	}
 	for _, d := range t.tags {
 		own := &target{route: t.route, made: t.made, keep: t.keep, timeout: t.timeout, cors: t.cors, rules: t.rules}
-		own.split.alone(d)
+		own.split.like(d.to)
 		for _, h := range hosts {
 			if h = tagHost(d.tag, h); h != "" {
 				publish(h, afterRoutes, own)

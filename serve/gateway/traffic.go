@@ -40,11 +40,14 @@ func (s *state) traffic(f *function, shares []api.TrafficShare) (tags bool) {
 		return false // the turns go on
 	}
 	f.split.Store(next)
-	return old == nil && len(next.tags) > 0 || old != nil && !slices.Equal(old.tags, next.tags)
+	sameTag := func(a, b tagged) bool { return a.tag == b.tag }
+	return old == nil && len(next.tags) > 0 || old != nil && !slices.EqualFunc(old.tags, next.tags, sameTag)
 }
 
 func (s *split) equal(o *split) bool {
-	return slices.Equal(s.choices, o.choices) && slices.Equal(s.tags, o.tags)
+	return slices.Equal(s.choices, o.choices) && slices.EqualFunc(s.tags, o.tags, func(a, b tagged) bool {
+		return a.tag == b.tag && a.to.equal(b.to)
+	})
 }
 
 // each calls f with every place s leads to.
@@ -52,16 +55,13 @@ func (s *split) each(f func(*choice)) {
 	for i := range s.choices {
 		f(&s.choices[i])
 	}
-	for i := range s.tags {
-		f(&s.tags[i].choice)
+	for _, t := range s.tags {
+		t.to.each(f)
 	}
 }
 
-// alone makes s lead to d only.
-func (s *split) alone(d tagged) {
-	d.upto = 1
-	s.choices, s.total, s.stride = []choice{d.choice}, 1, 1
-}
+// like makes s, which is empty, share as o does.
+func (s *split) like(o *split) { s.choices, s.total, s.stride = o.choices, o.total, o.stride }
 
 // observed counts the calls of one revision.
 type observed struct {
