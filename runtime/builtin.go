@@ -43,7 +43,7 @@ func ByName(name string) (Builtin, bool) {
 }
 
 func nodeCommand(i Interpreter, dir string) []string {
-	return []string{i.Path, filepath.Join(dir, "node", "loader.cjs")}
+	return []string{i.Path, filepath.Join(dir, "node", "start.cjs")}
 }
 
 // pythonCommand starts Python isolated (-I: no PYTHON* variables, no user

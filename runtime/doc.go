@@ -17,6 +17,6 @@ import (
 var files embed.FS
 
 // Files returns the loaders, as node/loader.cjs, python/loader.py and what they
-// load. A driver writes them into a folder that instances see read-only, and
-// passes that folder to Builtin.Command.
+// load. Write puts them into a folder that instances see read-only and that is
+// passed to Builtin.Command.
 func Files() fs.FS { return files }

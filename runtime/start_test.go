@@ -66,7 +66,7 @@ func (o *output) wait(s string) bool {
 func unpack(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, runtime.Files()); err != nil {
+	if err := runtime.Write(dir); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -62,6 +62,9 @@ type Engine struct {
 	instances map[*instance]struct{}
 	closed    bool
 	tick      chan struct{} // closed by Close: ends the sizing loop
+
+	compiled   sync.Once
+	background sync.WaitGroup // work of the engine's own that ends with it
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -253,6 +256,7 @@ func (e *Engine) Close(ctx context.Context) error {
 		wg.Go(p.close)
 	}
 	wg.Wait()
+	e.background.Wait()
 	for _, p := range pools {
 		p.loading.close()
 	}

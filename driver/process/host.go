@@ -1,15 +1,16 @@
 package process
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/runtime"
@@ -73,23 +74,29 @@ func writeLoaders(dir string) (string, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return "", api.Errorf(api.CodeDisk, "write loaders: %w", err)
 	}
-	files := runtime.Files()
-	err := fs.WalkDir(files, ".", func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		to := filepath.Join(dir, filepath.FromSlash(p))
-		if d.IsDir() {
-			return os.MkdirAll(to, 0o755)
-		}
-		b, err := fs.ReadFile(files, p)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(to, b, 0o644)
-	})
-	if err != nil {
+	if err := runtime.Write(dir); err != nil {
 		return "", api.Errorf(api.CodeDisk, "write loaders: %w", err)
 	}
 	return dir, nil
+}
+
+// compile keeps what Node makes of its loader, in the background and once: an
+// instance that starts before has it made anew.
+func (e *Engine) compile(i runtime.Interpreter) {
+	e.compiled.Do(func() {
+		e.background.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			go func() {
+				select {
+				case <-e.tick:
+					cancel()
+				case <-ctx.Done():
+				}
+			}()
+			if err := runtime.CompileNode(ctx, i, e.loaders); err != nil && ctx.Err() == nil {
+				e.log.Debug("instances of node start without a compiled loader", "err", err)
+			}
+		})
+	})
 }

@@ -46,7 +46,9 @@ func newLoader(k kind) (*loader, error) {
 			if b.Command == nil {
 				return nil, api.Errorf(api.CodeInvalid, "runtime %s does not speak the protocol %s", k.runtime.Base, k.runtime.Protocol)
 			}
-			l.command = b.Command(interp, loaderDir)
+			if l.command = b.Command(interp, loaderDir); k.runtime.Base == api.RuntimeNode {
+				k.engine.compile(interp)
+			}
 			if b.Zygote != nil {
 				l.mother = b.Zygote(interp, loaderDir)
 			}

@@ -2,7 +2,6 @@
 // Node's own shapes: (req, res) with a real IncomingMessage and ServerResponse,
 // so that Express, Koa and friends work, and upgrades over a Duplex.
 
-const http = require('http');
 const { Duplex } = require('stream');
 const W = require('./wire.cjs');
 const { list } = require('./answer.cjs');
@@ -24,7 +23,7 @@ function peer(call) {
 }
 
 function message(call, socket) {
-  const req = new http.IncomingMessage(socket);
+  const req = new (require('http').IncomingMessage)(socket);
   req.method = call.method;
   req.url = call.target;
   req.httpVersion = '1.1';
@@ -85,7 +84,7 @@ function handle(call, fn, failed) {
     }
     req.complete = true;
   });
-  const res = new http.ServerResponse(req);
+  const res = new (require('http').ServerResponse)(req);
   res.sendDate = false;
   respondWith(call, res, socket);
   // An Express application answers 404 and errors itself when it has no next.
@@ -277,4 +276,4 @@ function upgrade(call, fn) {
   return fn(message(call, socket), socket, Buffer.alloc(0));
 }
 
-module.exports = { handle, upgrade, http };
+module.exports = { handle, upgrade };

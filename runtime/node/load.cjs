@@ -148,12 +148,12 @@ async function importFile(file, code) {
   try {
     source = fs.readFileSync(file, 'utf8');
     if (source.includes('//# sourceMappingURL=')) process.setSourceMapsEnabled(true);
-    if (isModule(file, source)) return await import(pathToFileURL(file).href);
+    if (isModule(file, source)) return await require('./import.cjs')(pathToFileURL(file).href);
     try {
       return requireFile(file, source, code);
     } catch (err) {
       if (err instanceof SyntaxError && /import statement|Unexpected token 'export'|import\.meta|await is only valid/.test(err.message)) {
-        return await import(pathToFileURL(file).href);
+        return await require('./import.cjs')(pathToFileURL(file).href);
       }
       throw err;
     }

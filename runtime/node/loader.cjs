@@ -19,6 +19,8 @@ const listenFd = Number(process.env.HEARTH_LISTEN_FD || 3);
 delete process.env.HEARTH_LISTEN_FD;
 const urgent = process.env.HEARTH_URGENT === '1'; // a call waits: be there first, warm later
 delete process.env.HEARTH_URGENT;
+const compile = process.env.HEARTH_COMPILE !== undefined; // no host: see start.cjs
+delete process.env.HEARTH_COMPILE;
 
 let control;          // the control connection
 let loading = false;  // LOAD was received
@@ -166,8 +168,9 @@ function stray(err, fatal) {
 
 async function warmUp() {
   // Whatever the first call of user code would otherwise load lazily.
-  await import('data:text/javascript,export default 1');
-  await import('./warm.mjs');
+  const dynamic = require('./import.cjs');
+  await dynamic('data:text/javascript,export default 1');
+  await dynamic('./warm.mjs');
   // Three times the way every function goes: V8 compiles lazily, and this is
   // more than half of what the first load would take.
   const cwd = process.cwd();
@@ -176,6 +179,7 @@ async function warmUp() {
     delete require.cache[path.join(__dirname, 'handler.js')];
   }
   process.chdir(cwd);
+  require('http');
   void new Response('x', { headers: { a: 'b' } }).body;
   void new Request('http://localhost/').headers;
   new AbortController().abort();
@@ -194,8 +198,16 @@ function hide() {
   }
 }
 
+// listen is server.listen without package cluster, which is a twentieth of a start.
+function listen(server) {
+  try {
+    server._listen2(null, null, null, 511, listenFd);
+  } catch {} // a Node that has it no more, or otherwise
+  if (!server.listening) server.listen({ fd: listenFd });
+}
+
 response.install();
-(urgent ? Promise.resolve() : warmUp()).then(() => {
+module.exports.exercise = (urgent ? Promise.resolve() : warmUp()).then(() => {
   logs.install();
   hide();
   process.on('uncaughtException', (err) => stray(err, true));
@@ -206,6 +218,8 @@ response.install();
     if (control !== undefined) control.flush();
   });
   const hello = { version: 1, runtime: 'node', runtimeVersion: process.versions.node, loader: '1' };
-  const server = net.createServer({ allowHalfOpen: false, noDelay: false }, (socket) => void new Conn(socket, host, hello));
-  server.listen({ fd: listenFd });
+  const accept = (socket) => void new Conn(socket, host, hello);
+  if (compile) return require('./exercise.cjs')(accept, __dirname);
+  listen(net.createServer({ allowHalfOpen: false, noDelay: false }, accept));
+  return undefined;
 });
