@@ -67,7 +67,7 @@ func (b *Box) build(c Config) (out *built, err error) {
 		defer unix.Close(users)
 	}
 	if b.ahead == nil {
-		if err := b.prepareRoot(); err != nil {
+		if err := b.prepareRoot(out); err != nil {
 			return out, err
 		}
 	}
@@ -75,13 +75,7 @@ func (b *Box) build(c Config) (out *built, err error) {
 	if err != nil {
 		return out, err
 	}
-	out.pass(root)
-	out.pass(b.ahead.dev)
-	mounts := rootMounts{sys: -1}
-	if b.ahead.sys >= 0 {
-		mounts.sys = out.pass(b.ahead.sys)
-	}
-	b.ahead.dev, b.ahead.sys = -1, -1
+	mounts := rootMounts{root: out.pass(root), sys: b.ahead.sys}
 	if c.Root.ReadOnly {
 		tmp := filepath.Join(b.private, "tmp")
 		if err := folderOf(s.base, os.ModeSticky|0o777, tmp); err != nil {
@@ -100,40 +94,34 @@ func (b *Box) build(c Config) (out *built, err error) {
 		}
 		mounts.volumes = append(mounts.volumes, volumeAt{out.pass(fd), filepath.Clean(m.Path)})
 	}
-	out.plan = b.h.layout.rooted(b, c, mounts, caps)
+	out.plan = append(out.plan, b.h.layout.rooted(b, c, mounts, caps)...)
 	return out, nil
 }
 
 // ahead is what of a root does not depend on whose it is.
 type ahead struct {
-	dev, sys  int  // unattached mounts; -1: none
+	sys       bool // the stage has a /sys
 	furnished bool // the writable layer on disk
 }
 
-func (a *ahead) close() {
-	for _, fd := range []int{a.dev, a.sys} {
-		if fd >= 0 {
-			unix.Close(fd)
-		}
-	}
-	a.dev, a.sys = -1, -1
-}
-
-// prepareRoot makes the box's folder and what it has ahead.
-func (b *Box) prepareRoot() (err error) {
+// prepareRoot makes the box's folder and adds the steps of the stage to out.
+func (b *Box) prepareRoot(out *built) error {
 	s, r := b.shared, b.h.roots
 	b.private = filepath.Join(s.dir(), b.id)
 	if err := os.Mkdir(b.private, 0o700); err != nil {
 		return err
 	}
-	a := &ahead{dev: -1, sys: -1}
+	a := &ahead{}
 	b.ahead = a
-	if a.dev, err = devices(s.base); err != nil {
+	dev, err := devices(s.base)
+	if err != nil {
 		return fmt.Errorf("/dev: %w", err)
 	}
+	devAt, sysAt := out.pass(dev), -1
 	if sys, err := s.system(); err == nil {
-		a.sys = sys
+		a.sys, sysAt = true, out.pass(sys)
 	}
+	out.plan = append(out.plan, b.h.layout.staged(b, devAt, sysAt)...)
 	if r.overlay && !r.memory {
 		a.furnished = true
 		return b.furniture().layer(b.private)

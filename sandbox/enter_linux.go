@@ -70,9 +70,6 @@ func (b *Box) Disk() int64 {
 
 // dropRoot removes what the box wrote.
 func (b *Box) dropRoot() {
-	if b.ahead != nil {
-		b.ahead.close()
-	}
 	if b.memory != "" {
 		b.h.roots.scene.dropMemory(b.memory)
 	}

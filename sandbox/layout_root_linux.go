@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rootMounts are the descriptors of a built root beyond the root itself (0) and
-// /dev (1), by index.
+// rootMounts are the descriptors of a built root, by index.
 type rootMounts struct {
-	sys     int // -1: none
+	root    int
+	sys     bool // the stage has a /sys
 	volumes []volumeAt
 }
 
@@ -32,31 +32,55 @@ func readOnlyPaths() []string {
 	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"}
 }
 
-// rooted lists the steps of a box with a root of its own. The root is built
-// outside; here it is attached, completed by what only the box's own namespaces
-// can give, and entered.
-func (l *layout) rooted(b *Box, c Config, m rootMounts, caps []int) Plan {
+// staged lists the steps that do not depend on what will run: on a file system
+// of its own at the door, /proc, /dev (descriptor dev) and /sys (sys; -1: none) as
+// every root will have them. A held box has taken them before it waits.
+func (l *layout) staged(b *Box, dev, sys int) Plan {
 	var p Plan
 	r := b.h.roots.door
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	p.add("mount", "none", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
-	p.add("attach", 0, r)
+	p.add("mount", "hearth", r, "tmpfs", flags, "mode=755,size=64k")
+	for _, d := range []string{"/root", "/proc", "/dev", "/sys"} {
+		p.add("mkdir", r+d, 0o755)
+	}
 	p.add("mount", "proc", r+"/proc", "proc", flags, "")
-	p.add("attach", 1, r+"/dev")
+	p.add("attach", dev, r+"/dev")
 	p.add("mount", "devpts", r+"/dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5")
 	p.add("mount", "shm", r+"/dev/shm", "tmpfs", flags, "mode=1777,size=64m")
 	p.add("mount", "mqueue", r+"/dev/mqueue", "mqueue", flags, "")
-	if m.sys >= 0 {
-		p.add("attach", m.sys, r+"/sys")
+	if sys >= 0 {
+		p.add("attach", sys, r+"/sys")
 		l.cgroupTree(&p, b, r+"/sys/fs/cgroup")
 	}
 	for _, path := range maskedPaths() {
-		if m.sys >= 0 || !strings.HasPrefix(path, "/sys") {
+		if sys >= 0 || !strings.HasPrefix(path, "/sys") {
 			p.add("mask", r+path)
 		}
 	}
 	for _, path := range readOnlyPaths() {
 		p.add("freeze", r+path)
+	}
+	p.add("sethostname", b.shared.name)
+	p.add("unshare", unix.CLONE_NEWCGROUP)
+	p.add("umask", 0o022)
+	p.add("rlimit", unix.RLIMIT_CORE, 0, 0)
+	p.add("rlimit", unix.RLIMIT_NOFILE, l.files, l.files)
+	p.add("setsid")
+	return p
+}
+
+// rooted lists the steps from a stage to a root of the box's own, which was
+// built outside and is descriptor root.
+func (l *layout) rooted(b *Box, c Config, m rootMounts, caps []int) Plan {
+	var p Plan
+	door := b.h.roots.door
+	r := door + "/root"
+	p.add("attach", m.root, r)
+	p.add("mount", door+"/proc", r+"/proc", "", unix.MS_MOVE, "")
+	p.add("mount", door+"/dev", r+"/dev", "", unix.MS_MOVE, "")
+	if m.sys {
+		p.add("mount", door+"/sys", r+"/sys", "", unix.MS_MOVE, "")
 	}
 	p.add("pivot", r)
 	// What is mounted lower in the tree comes later. Links on the way lead to
@@ -71,12 +95,6 @@ func (l *layout) rooted(b *Box, c Config, m rootMounts, caps []int) Plan {
 	if c.Root.ReadOnly {
 		p.add("remount", "/", unix.MOUNT_ATTR_RDONLY)
 	}
-	p.add("sethostname", b.shared.name)
-	p.add("unshare", unix.CLONE_NEWCGROUP)
-	p.add("umask", 0o022)
-	p.add("rlimit", unix.RLIMIT_CORE, 0, 0)
-	p.add("rlimit", unix.RLIMIT_NOFILE, l.files, l.files)
-	p.add("setsid")
 	list := make([]any, len(caps))
 	for i, n := range caps {
 		list[i] = n

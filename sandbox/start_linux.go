@@ -178,10 +178,13 @@ func (b *Box) begin(c Config) error {
 	if b.shared != nil {
 		q := request{Hold: c.Hold, Init: c.Init, Files: len(c.Files)}
 		if c.Root == nil { // Enter says more
-			if err := b.prepareRoot(); err != nil {
+			stage := &built{}
+			defer stage.close()
+			if err := b.prepareRoot(stage); err != nil {
 				return api.Errorf(api.CodeStartFailed, "cannot prepare a root for %s: %v", b.id, err).WithCause(err)
 			}
-			return b.tell(q, nil)
+			q.Plan = stage.plan
+			return b.tell(q, stage.fds)
 		}
 		return b.enter(q, c)
 	}
