@@ -31,7 +31,7 @@ import (
 func (n *Node) assemble() (err error) {
 	log := n.cfg.Log
 	n.binder = binding.New(n.store)
-	n.scaler = scale.New(scale.Config{Engine: n.engines, Spec: n.binder.Spec, Log: log})
+	n.scaler = scale.New(scale.Config{Engine: n.engines, Spec: n.binder.Spec, Pressed: memoryShort, Log: log})
 	n.gateway = gateway.New(gateway.Config{Store: n.store, Waker: n.scaler, Records: n.records, Log: log, Domain: n.cfg.Domain, TLSPort: n.tlsPort(), ACME: n.acme()})
 	n.builder, err = build.New(build.Config{
 		Blobs: n.blobs, Runner: runner{n.engine}, Folders: n.cfg.Folders, Cache: filepath.Join(n.State, "build"),

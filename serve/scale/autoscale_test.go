@@ -3,6 +3,7 @@ package scale
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -407,5 +408,35 @@ func TestSmall(t *testing.T) {
 		if b.sight != nil || b.knative != nil || b.alarm != nil {
 			t.Error("a revision that was called once has more than it needs")
 		}
+	})
+}
+
+func TestMemoryIsShort(t *testing.T) {
+	var short atomic.Bool
+	inBubble(t, Config{Pressed: short.Load}, program(nil), func(h *house) {
+		learned, chosen := scaled(1, nil), revision(2, 1, 0, 10)
+		chosen.Spec.Scale.Idle = &api.Duration{Duration: 10 * time.Minute}
+		use := func() {
+			for range 20 {
+				h.hold(learned, 1, 0)
+				time.Sleep(time.Minute)
+			}
+			h.hold(learned, 1, 0)
+			h.hold(chosen, 1, 0)
+		}
+		use()
+		time.Sleep(time.Minute)
+		h.alive(2)
+		use()
+		short.Store(true)
+		time.Sleep(20 * time.Second)
+		h.alive(1)
+		if st := h.StatsOf(chosen); st.Instances != 1 {
+			t.Errorf("%+v: someone chose for how long it stays", st)
+		}
+		short.Store(false)
+		use()
+		time.Sleep(time.Minute)
+		h.alive(2)
 	})
 }

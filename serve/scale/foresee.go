@@ -35,20 +35,46 @@ func idlingOf(sc api.Scale) idling {
 }
 
 // spare is how long an instance beyond the first may be unused.
-func (g *idling) spare() time.Duration {
-	if g.fixed > 0 {
-		return g.fixed
+func (b *backend) spare() time.Duration {
+	if b.fixed > 0 {
+		return b.fixed
 	}
-	return g.sight.Spare(g.worth)
+	return b.sight.Spare(b.worthNow())
 }
 
 // first is when the first one should be there.
-func (g *idling) first() policy.Plan {
-	if g.fixed > 0 {
-		return policy.Plan{{To: g.fixed}}
+func (b *backend) first() policy.Plan {
+	if b.fixed > 0 {
+		return policy.Plan{{To: b.fixed}}
 	}
-	return g.sight.First(g.worth)
+	return b.sight.First(b.worthNow())
 }
+
+// thriftMost is how often the worth is halved at most: from twelve minutes to
+// three seconds.
+const thriftMost = 8
+
+// press makes waiting worth less while memory is short, step by step, and more
+// again, ten times slower, when it is not. It is Run's alone.
+func (s *Scaler) press() {
+	if s.cfg.Pressed == nil {
+		return
+	}
+	n := s.thrift.Load()
+	switch {
+	case s.cfg.Pressed():
+		s.relieved = 0
+		n = min(n+1, thriftMost)
+	case n > 0:
+		if s.relieved++; s.relieved == 10 {
+			s.relieved = 0
+			n--
+		}
+	}
+	s.thrift.Store(n)
+}
+
+func (b *backend) worthNow() time.Duration { return b.worth >> b.s.thrift.Load() }
 
 // see is what is remembered; mu is held. The newest revision of a function that
 // has something to remember leaves it to the next.

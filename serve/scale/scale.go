@@ -26,6 +26,10 @@ type Config struct {
 	// Spec makes what the engine needs of a revision, with secrets and
 	// configuration resolved. It is called for every start.
 	Spec func(ctx context.Context, rev *api.Revision) (engine.Spec, error)
+	// Pressed reports whether memory is short. It is asked every Tick while
+	// instances run; as long as it is true, unused instances are kept for less
+	// and less, except where someone chose for how long. nil: never.
+	Pressed func() bool
 	// Log takes what goes wrong in the background; nil drops it.
 	Log *slog.Logger
 
@@ -55,6 +59,8 @@ type Scaler struct {
 	active   map[*backend]struct{}
 	alarms   alarms
 	nudge    chan struct{} // wakes Run when there is something new to wait for
+	thrift   atomic.Uint32 // how often the worth of a spared cold start is halved
+	relieved int           // ticks since memory was last short; Run's
 	clock    atomic.Uint32 // counts Run's ticks, so that short idle times cost nothing
 }
 
@@ -244,6 +250,7 @@ func (s *Scaler) Run(ctx context.Context) error {
 		now := time.Now()
 		if !tick.IsZero() && !tick.After(now) {
 			s.clock.Add(1)
+			s.press()
 			for _, b := range s.activeOnes() {
 				b.tick(now)
 			}

@@ -13,6 +13,7 @@ type Foresight struct {
 	base  Plan     // by all gaps
 	plan  Plan     // by the last ones too
 	bins  [2]uint8 // of the clock that base knows of
+	worth time.Duration
 	spare time.Duration
 	woke  uint16 // gaps of first that base does not know of
 	since uint16 // gaps of upper that spare does not know of
@@ -39,12 +40,19 @@ func (f *Foresight) Reused(gap time.Duration) {
 	}
 }
 
-// First is when the first instance should be there. The worth must be the same
-// every time.
+// price forgets what was worked out for another worth.
+func (f *Foresight) price(worth time.Duration) {
+	if f.worth != worth {
+		f.worth, f.fresh.base, f.fresh.plan, f.fresh.spare = worth, false, false, false
+	}
+}
+
+// First is when the first instance should be there.
 func (f *Foresight) First(worth time.Duration) Plan {
 	if f == nil || worth <= time.Second {
 		return new(Gaps).Plan(worth)
 	}
+	f.price(worth)
 	if !f.fresh.plan {
 		c := f.first.clock(worth.Seconds())
 		if bins := [2]uint8{uint8(c.from), uint8(c.to)}; !f.fresh.base || f.bins != bins {
@@ -60,6 +68,7 @@ func (f *Foresight) Spare(worth time.Duration) time.Duration {
 	if f == nil || f.upper == nil {
 		return new(Gaps).Keep(worth)
 	}
+	f.price(worth)
 	if !f.fresh.spare {
 		f.spare, f.fresh.spare = f.upper.Keep(worth), true
 	}
