@@ -84,7 +84,7 @@ func (a *app) runRollback(ctx context.Context, name, to string) error {
 		return a.showObjects([]client.Object{o}, true)
 	}
 	if target.Latest {
-		a.say("%s %s follows its newest revision again: %s", a.paint.good("✓"), ref(o), revisionText(f.Status.LatestReadyRevision))
+		a.say("%s %s follows its newest revision again: %s", a.paint.good("✓"), ref(o), served(f.Status.Traffic, f.Status.LatestReadyRevision))
 		return nil
 	}
 	a.say("%s %s: all requests go to %s", a.paint.good("✓"), ref(o), revisionText(target.Revision))

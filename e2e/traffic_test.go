@@ -64,7 +64,7 @@ func TestTrafficUnderLoad(t *testing.T) {
 		}
 		assigned(fmt.Sprintf("app-%d=100", old))
 		n++
-		s.deploy("app", text(n, "rollout: {steps: [20, 60], interval: 100ms, maxErrorPercent: 0}\ntraffic: []\n")) // 4: step by step
+		s.deploy("app", text(n, "rollout: {steps: [50], interval: 100ms, maxErrorPercent: 0}\ntraffic: []\n")) // 4: step by step
 		until(s, kind("Function"), api.DefaultNamespace, "app", func(f *api.Function) bool {
 			return f.Status.Rollout != nil && f.Status.Rollout.Phase == api.RolloutDone && f.Status.Rollout.To == f.Status.LatestReadyRevision
 		})

@@ -24,7 +24,11 @@ type seen struct {
 // what was not yet proven gets nothing; with a duration the shares are stacked.
 func step(spec *api.Rollout, was *api.RolloutStatus, latest string, how seen, now time.Time) *api.RolloutStatus {
 	switch {
-	case latest == "" || spec == nil:
+	case latest == "":
+		return nil
+	case spec == nil && was != nil && was.Phase == api.RolloutRolledBack && was.To == latest:
+		return was // what failed does not come back because nobody watches any more
+	case spec == nil:
 		return nil
 	case was == nil || len(was.Shares) == 0:
 		return begun(spec, nil, latest, now)

@@ -269,6 +269,31 @@ func TestRolloutWaitsForRequests(t *testing.T) {
 	})
 }
 
+// Without a rollout from now on, what was rolled back still gets nothing; the
+// next revision gets all at once.
+func TestRolledBackStaysSo(t *testing.T) {
+	zero := 0
+	inRollout(t, api.Rollout{Steps: []int{20}, MaxErrorPercent: &zero}, func(w *world, h *health) {
+		h.calls("f-2", 20, 1, time.Millisecond)
+		w.pass(2 * time.Second)
+		w.split("f", "f-1=100")
+		w.apply("f", func(f *api.Function) { f.Spec.Rollout = nil })
+		w.split("f", "f-1=100")
+		w.restart()
+		w.split("f", "f-1=100")
+		w.source("f", "v3")
+		f := w.split("f", "")
+		if _, ok := f.Status.Conditions.Get(api.ConditionRolledOut); ok || f.Status.LatestReadyRevision != "f-3" {
+			t.Errorf("%+v", f.Status)
+		}
+	})
+	// One that is under way is brought to its end.
+	inRollout(t, api.Rollout{Steps: []int{20}}, func(w *world, h *health) {
+		w.apply("f", func(f *api.Function) { f.Spec.Rollout = nil })
+		w.split("f", "")
+	})
+}
+
 // A newer revision takes the place of one that is not proven yet; what is
 // rolled out by time stacks.
 func TestRolloutIsOvertaken(t *testing.T) {
