@@ -19,7 +19,7 @@ const (
 	// LabelRevision is the number of the revision within its function.
 	LabelRevision = "hearth.run/revision"
 	// AnnotationReserve says ("true") that nothing leads to a revision: its least
-	// number of instances is not held.
+	// number of instances is not held, and if it failed it is not tried again.
 	AnnotationReserve = "hearth.run/reserve"
 	// AnnotationRebuild forces a new build when its value changes.
 	AnnotationRebuild = "hearth.run/rebuild"

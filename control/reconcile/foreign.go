@@ -124,6 +124,9 @@ func (f *Foreign) Run(ctx context.Context) {
 	loops.Wait()
 }
 
+// serviceAccounts are the core group's; they name Secrets for registries.
+const serviceAccounts = "serviceaccounts"
+
 // scaledWait collects changes of the number of instances: each is a write.
 const scaledWait = time.Second
 
@@ -201,7 +204,7 @@ func (f *Foreign) list(ctx context.Context) (int64, error) {
 
 // see takes a change in and asks for what follows from it.
 func (f *Foreign) see(t store.EventType, r store.Record) {
-	if t == store.EventPut && (r.Key.Resource == api.Secrets || r.Key.Resource == api.ConfigMaps) {
+	if t == store.EventPut && (r.Key.Resource == api.Secrets || r.Key.Resource == api.ConfigMaps || r.Key.Resource == serviceAccounts) {
 		for _, k := range f.soft.retry(r.Key.Namespace) { // it may be what they miss
 			f.checks.add(k)
 			f.images.add(k)

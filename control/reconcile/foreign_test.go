@@ -266,6 +266,38 @@ func TestForeignFails(t *testing.T) {
 	})
 }
 
+// TestForeignReserve: what failed and nobody waits for is left alone until
+// something leads to it.
+func TestForeignReserve(t *testing.T) {
+	inForeignWorld(t, func(w *foreignWorld) {
+		w.failing = "no start"
+		defer w.run()()
+		w.make("a", "img", 0)
+		annotate := func(value string) {
+			k := revisionKey("shop", "a-1")
+			rec, err := w.st.Get(t.Context(), k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rev := nativeRevision(rec)
+			rev.Metadata.Annotations = map[string]string{api.AnnotationReserve: value}
+			w.write(k, rev, rec.Revision)
+			synctest.Wait()
+		}
+		annotate("true")
+		tried := len(w.seen(&w.checks))
+		time.Sleep(time.Hour)
+		if n := len(w.seen(&w.checks)); n != tried {
+			t.Errorf("tried %d times more", n-tried)
+		}
+		w.set(func() { w.failing = "" })
+		annotate("")
+		if a := w.widget("a"); a.Status.Ready != api.True {
+			t.Errorf("%+v", a.Status)
+		}
+	})
+}
+
 func TestForeignDeadline(t *testing.T) {
 	inForeignWorld(t, func(w *foreignWorld) {
 		w.failing = "never"

@@ -24,6 +24,9 @@ func (f *Foreign) check(ctx context.Context, k store.Key) (wait time.Duration, e
 	if rev == nil || rev.Spec.Owner == "" || rev.Metadata.DeletionTimestamp != nil || rev.Status.Conditions.Ready() {
 		return 0, nil
 	}
+	if was, _ := rev.Status.Conditions.Get(api.ConditionReady); was.Status == api.False && rev.Metadata.Annotations[api.AnnotationReserve] == "true" {
+		return 0, nil // nobody waits for it; a route to it takes the annotation away
+	}
 	if rest := f.soft.rest(k, time.Now()); rest > 0 {
 		return rest, nil // it comes here by its own change of status, too
 	}

@@ -3,6 +3,7 @@ package knative
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
@@ -91,6 +92,9 @@ func (d *Dialect) Needs(r store.Record) (keys []store.Key) {
 		}
 	case Revisions:
 		at(api.Revisions, name)
+		if o := decode[Revision](r); o != nil && o.Metadata.Labels[LabelConfiguration] != "" {
+			at(Configurations, o.Metadata.Labels[LabelConfiguration])
+		}
 	case Routes:
 		o := decode[Route](r)
 		if o == nil {
@@ -122,7 +126,7 @@ func (d *Dialect) Needs(r store.Record) (keys []store.Key) {
 }
 
 // Touches are the objects whose Step depends on r though they do not name it:
-// its controller, and the revisions a Route leads to.
+// its controller, and the revisions a Route leads to or asks for.
 func (d *Dialect) Touches(r store.Record) (keys []store.Key) {
 	var o struct {
 		Metadata api.Meta `json:"metadata"`
@@ -139,8 +143,10 @@ func (d *Dialect) Touches(r store.Record) (keys []store.Key) {
 		return keys
 	}
 	if rt := decode[Route](r); rt != nil {
-		for _, t := range rt.Status.Traffic {
-			keys = append(keys, store.Key{Resource: Revisions, Namespace: r.Key.Namespace, Name: t.RevisionName})
+		for _, t := range append(slices.Clone(rt.Status.Traffic), rt.Spec.Traffic...) {
+			if t.RevisionName != "" {
+				keys = append(keys, store.Key{Resource: Revisions, Namespace: r.Key.Namespace, Name: t.RevisionName})
+			}
 		}
 	}
 	return keys

@@ -43,7 +43,7 @@ func (s *step) revision(o *Revision) {
 		native = &api.Revision{Spec: spec}
 	}
 	reserve := ""
-	if state == RoutingReserve {
+	if state == RoutingReserve || state == RoutingPending && s.superseded(o) {
 		reserve = "true"
 	}
 	d.annotate(api.AnnotationReserve, reserve)
@@ -179,6 +179,19 @@ func (s *step) deadline(o *Revision) *api.Duration {
 		return &api.Duration{Duration: d}
 	}
 	return &api.Duration{Duration: s.set.deadline}
+}
+
+// superseded reports whether a newer revision has come since, and no Route asks
+// for this one.
+func (s *step) superseded(o *Revision) bool {
+	for _, r := range s.v.Needing(s.key(Revisions, s.k.Name)) {
+		if r.Key.Resource == Routes {
+			return false
+		}
+	}
+	cfg, _ := get[Configuration](s, Configurations, o.Metadata.Labels[LabelConfiguration])
+	return cfg != nil && cfg.Status.LatestCreatedRevisionName != "" && cfg.Status.LatestCreatedRevisionName != s.k.Name &&
+		cfg.Status.LatestReadyRevisionName != s.k.Name && cfg.Status.ObservedGeneration == cfg.Metadata.Generation
 }
 
 // routesTo are the Routes that lead to a revision now.

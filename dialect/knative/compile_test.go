@@ -437,6 +437,40 @@ func TestNewRevision(t *testing.T) {
 	}
 }
 
+// TestSuperseded: a failed revision is not waited for once there is a newer one,
+// unless something leads to it.
+func TestSuperseded(t *testing.T) {
+	w := newWorld(t)
+	no := api.Condition{Status: api.False, Message: "exited with status 1"}
+	w.verdicts["hello-00002"], w.verdicts["hello-00003"] = no, no
+	reserve := func(name string) string {
+		return must[api.Revision](w, api.Revisions, name).Metadata.Annotations[api.AnnotationReserve]
+	}
+	for i := range 3 {
+		w.apply(Services, service(fmt.Sprintf("img:%d", i), ""))
+		w.settle()
+		if n := fmt.Sprintf("hello-%05d", i+1); reserve(n) != "" {
+			t.Errorf("%s is the newest and given up", n)
+		}
+	}
+	if reserve("hello-00001") != "" || reserve("hello-00002") != "true" {
+		t.Errorf("in reserve: %q the one that serves, %q the older that failed", reserve("hello-00001"), reserve("hello-00002"))
+	}
+	if l := must[Revision](w, Revisions, "hello-00002").Metadata.Labels[LabelRoutingState]; l != RoutingPending {
+		t.Errorf("its state is %s", l)
+	}
+	w.apply(Services, service("img:2", `TRAFFIC [{"latestRevision":true,"percent":0},{"revisionName":"hello-00002","percent":100}]`))
+	w.settle()
+	if reserve("hello-00002") != "" {
+		t.Error("what a Route asks for is not tried")
+	}
+	clear(w.verdicts)
+	w.settle()
+	if reserve("hello-00002") != "" || !must[Service](w, Services, "hello").Status.Conditions.Ready() {
+		t.Error("what is wanted again is still given up")
+	}
+}
+
 func TestVerdicts(t *testing.T) {
 	for name, c := range map[string]struct {
 		verdict                       api.Condition
