@@ -1,7 +1,8 @@
 // Package scale decides how many instances of a revision run and which one takes
 // a call: it wakes revisions from zero, queues calls that find no free slot,
-// removes instances that are not used, keeps the least number asked for and
-// backs off from revisions that cannot start.
+// removes instances that are not used, starts those whose call is foreseen, keeps
+// the least number asked for and backs off from revisions that cannot start. The
+// rules for the number are package policy's; package simulate tries them out.
 //
 // It holds soft state only. What an instance is and how it is called is not its
 // business: see core/engine and serve/gateway, which asks it through Acquire.
@@ -236,75 +237,6 @@ func (s *Scaler) Retire(rev *api.Revision) {
 	if v, ok := s.backends.Load(key(rev)); ok {
 		v.(*backend).retire()
 	}
-}
-
-// Run looks after idle and least instances, and starts those foreseen or
-// reserved, until ctx ends, and returns nil. One goroutine does it for all
-// revisions; only those with instances, or with a least number of them, cost
-// anything.
-func (s *Scaler) Run(ctx context.Context) error {
-	t := time.NewTimer(0)
-	defer t.Stop()
-	var tick time.Time // the next one of those with instances; zero: there are none
-	for {
-		now := time.Now()
-		if !tick.IsZero() && !tick.After(now) {
-			s.clock.Add(1)
-			s.press()
-			for _, b := range s.activeOnes() {
-				b.tick(now)
-			}
-			tick = now.Add(s.cfg.Tick)
-		}
-		for b := s.alarms.due(now); b != nil; b = s.alarms.due(now) {
-			b.ring(now)
-		}
-		switch idle := s.idle(); {
-		case idle:
-			tick = time.Time{}
-		case tick.IsZero():
-			tick = now.Add(s.cfg.Tick)
-		}
-		next := s.alarms.next()
-		if !tick.IsZero() && (next.IsZero() || tick.Before(next)) {
-			next = tick
-		}
-		var ring <-chan time.Time
-		if !next.IsZero() {
-			t.Reset(time.Until(next))
-			ring = t.C
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.nudge:
-		case <-ring:
-		}
-	}
-}
-
-// wake makes Run look again at what it waits for.
-func (s *Scaler) wake() {
-	select {
-	case s.nudge <- struct{}{}:
-	default:
-	}
-}
-
-func (s *Scaler) idle() bool {
-	s.activeMu.Lock()
-	defer s.activeMu.Unlock()
-	return len(s.active) == 0
-}
-
-func (s *Scaler) activeOnes() []*backend {
-	s.activeMu.Lock()
-	defer s.activeMu.Unlock()
-	all := make([]*backend, 0, len(s.active))
-	for b := range s.active {
-		all = append(all, b)
-	}
-	return all
 }
 
 func (s *Scaler) all(f func(b *backend)) {
