@@ -87,7 +87,7 @@ func golden(t *testing.T, file, got string) {
 
 // TestTopics holds that every topic has a title and is told from commands.
 func TestTopics(t *testing.T) {
-	for _, topic := range []string{"contexts", "environment", "errors", "exit-codes", "functions", "manifests", "output", "traffic"} {
+	for _, topic := range []string{"contexts", "environment", "errors", "exit-codes", "functions", "images", "manifests", "output", "traffic"} {
 		code, out, errs := run(t, "", nil, "help", topic)
 		if code != 0 || errs != "" || !strings.Contains(out, "\n\n") {
 			t.Errorf("help %s: exit %d, %q", topic, code, out)
