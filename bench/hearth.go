@@ -29,6 +29,7 @@ type server struct {
 	client *client.Client
 	port   string // of the gateway
 	api    string // host:port of the API
+	token  string
 }
 
 // up starts hearth in a state folder of that name and waits until it says where
@@ -85,7 +86,7 @@ func (s *server) connect() error {
 	if err != nil {
 		return err
 	}
-	s.port, s.api = u.Port(), a.Host
+	s.port, s.api, s.token = u.Port(), a.Host, c.Token
 	s.client, err = client.New(client.Config{URL: c.URL, CA: []byte(c.CA), Token: c.Token})
 	return err
 }
@@ -121,12 +122,16 @@ func (s *server) stop() {
 // function is what is deployed.
 type function struct {
 	name, runtime, code string
+	image               string // instead of code
 	idle                time.Duration
 	concurrency, most   int
 }
 
 func (f function) manifest() []byte {
 	spec := map[string]any{"runtime": f.runtime, "source": map[string]any{"inline": f.code}}
+	if f.image != "" {
+		spec = map[string]any{"source": map[string]any{"image": f.image}}
+	}
 	scale := map[string]any{}
 	if f.idle > 0 {
 		scale["idle"] = f.idle.String()

@@ -58,12 +58,13 @@ func sections() []section {
 		{"e", "Routing table: one look-up", (*bench).routing},
 		{"f", "Ready: exec of `hearth up` to the first answer of gateway and API", (*bench).ready},
 		{"g", "gRPC and WebSocket, 64 in flight", (*bench).rpc},
+		{"h", "Services made of images: request sent to first byte, no instance running", (*bench).services},
 		{"s", "Scaling", (*bench).scaling},
 	}
 }
 
 func main() {
-	only := flag.String("only", "", "comma-separated `sections` a to g and s; all if empty")
+	only := flag.String("only", "", "comma-separated `sections` a to h and s; all if empty")
 	rounds := flag.Int("rounds", 5, "rounds of every measurement; medians are shown")
 	quick := flag.Bool("quick", false, "fewer and shorter measurements")
 	markdown := flag.String("markdown", "", "`file` for the table; a full run writes bench/RESULTS.md if this is empty")
@@ -93,7 +94,7 @@ func run(ctx context.Context, only string, rounds int, quick, verbose bool, mark
 	if only != "" {
 		runs = slices.DeleteFunc(runs, func(s section) bool { return !slices.Contains(wanted, s.name) })
 		if len(runs) != len(wanted) {
-			return fmt.Errorf("-only %s: sections are a, b, c, d, e, f, g, s", only)
+			return fmt.Errorf("-only %s: sections are a, b, c, d, e, f, g, h, s", only)
 		}
 	} else if markdown == "" && !quick {
 		markdown = filepath.Join("bench", "RESULTS.md")
