@@ -85,3 +85,38 @@ func TestNodeFindsItself(t *testing.T) {
 		}
 	}
 }
+
+// TestPythonEnds: what user code has registered for the end is done.
+func TestPythonEnds(t *testing.T) {
+	code := `import atexit, threading
+done = threading.Event()
+def late():
+    done.wait()
+    print("thread")
+def last():
+    print("last")
+atexit.register(last)
+threading.Thread(target=late).start()
+def main(event):
+    done.set()
+    return "x"
+`
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "main.py"), []byte(code), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	i := start(t, "python")
+	if f := i.control.load(t, loadSpec{Code: dir, Concurrency: 1}); f != nil {
+		t.Fatalf("%+v", f)
+	}
+	dial(t, i.socket, "data").do(t, request{target: "/"})
+	i.control.send(packet{typ: tDrain})
+	for _, want := range []string{"thread", "last"} {
+		if l := i.control.log(t); l.text != want {
+			t.Errorf("logged %q, want %q", l.text, want)
+		}
+	}
+	if status := i.exit(t); status != 0 {
+		t.Errorf("status %d", status)
+	}
+}

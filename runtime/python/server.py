@@ -1,5 +1,6 @@
 """The loader's main loop, and the three ways user code runs in it: in line
 (concurrency 1), in threads (more), in an asyncio loop (async code)."""
+import atexit
 import os
 import select
 import signal
@@ -14,6 +15,24 @@ HELLO = {"version": 1, "runtime": "python", "runtimeVersion": "%d.%d.%d" % sys.v
 
 class Woken(BaseException):
     """A signal came while the main loop was waiting."""
+
+
+def end(logs, status):
+    """Leave as Python does, but for taking all modules apart: in a process that
+    was forked that copies nearly all of its memory, to give it back."""
+    try:
+        if "threading" in sys.modules:
+            sys.modules["threading"]._shutdown()  # waits for threads that are no daemons
+        atexit._run_exitfuncs()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    logs.flush()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            pass
+    os._exit(status)
 
 
 class NoLock:
@@ -176,8 +195,7 @@ class Server:
         self.idle = False
 
     def leave(self, status):
-        self.logs.flush()
-        sys.exit(status)
+        end(self.logs, status)
 
     # --- running a call in line
 
