@@ -7,25 +7,51 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/engine"
 )
 
 // Enter lets a box that was started with Shared, Hold and no Root go on with a
-// root and a program; only Root, Args, Env and Dir of c count. It can be used
-// once. When it fails or ctx ends first the box ends.
+// root, limits and a program; only Root, Limits, Args, Env and Dir of c count. It
+// can be used once. When it fails or ctx ends first the box ends.
 func (b *Box) Enter(ctx context.Context, c Config) error {
 	if b.shared == nil || c.Root == nil || len(c.Args) == 0 || !b.held.CompareAndSwap(true, false) {
 		return api.Errorf(api.CodeInvalid, "box %s does not wait for a root and a program", b.id)
 	}
 	stop := context.AfterFunc(ctx, b.Kill)
-	err := b.enter(request{}, c)
+	err := b.limitFirst(c.Limits)
+	if err == nil {
+		err = b.enter(request{}, c)
+	}
 	if !stop() && ctx.Err() != nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		b.Kill()
 		<-b.done
+		if ctx.Err() == nil && b.exit.OOM {
+			return b.tooSmall()
+		}
 	}
 	return err
+}
+
+func (b *Box) tooSmall() error {
+	return api.Errorf(api.CodeStartFailed, "the memory limit of %s is too small to start", size(b.limits.MemoryBytes))
+}
+
+// limitFirst sets the limits a box starts with, which leave room for
+// sandbox-init itself until it has become the program.
+func (b *Box) limitFirst(l engine.Limits) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limits = withDefaults(l)
+	first := b.limits
+	first.Processes = max(first.Processes, 64)
+	if first.MemoryBytes > 0 {
+		first.MemoryBytes = max(first.MemoryBytes, 32<<20)
+	}
+	b.narrow = first != b.limits
+	return b.group.limit(first)
 }
 
 // enter tells a process that waits for its request about its root.

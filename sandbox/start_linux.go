@@ -82,14 +82,7 @@ func (h *Host) prepare(c *Config) (*Box, error) {
 		b.shared.leave()
 		return nil, api.Errorf(api.CodeStartFailed, "cannot make a cgroup").WithCause(err)
 	}
-	// Until exec the limits must leave room for sandbox-init itself.
-	first := b.limits
-	first.Processes = max(first.Processes, 64)
-	if first.MemoryBytes > 0 {
-		first.MemoryBytes = max(first.MemoryBytes, 32<<20)
-	}
-	b.narrow = first != b.limits
-	if err = b.group.limit(first); err == nil && c.Network == NetworkPrivate && h.net != nil {
+	if err = b.limitFirst(c.Limits); err == nil && c.Network == NetworkPrivate && h.net != nil {
 		b.link, err = h.net.take()
 	}
 	if err == nil && b.shared == nil {
@@ -161,7 +154,7 @@ func (h *Host) launch(ctx context.Context, b *Box, c Config) error {
 		b.Kill()
 		<-b.done
 		if !errors.Is(err, ctx.Err()) && ctx.Err() == nil && b.exit.OOM {
-			return api.Errorf(api.CodeStartFailed, "the memory limit of %s is too small to start", size(b.limits.MemoryBytes))
+			return b.tooSmall()
 		}
 		return err
 	}

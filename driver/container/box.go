@@ -113,11 +113,7 @@ func (i *instance) run(ctx context.Context, c *engine.Container, n int, r role) 
 	if b.Box = i.takeBlank(c, r); b.Box != nil {
 		b.out = i.blankOut
 		b.out.own(i, c)
-		if err = b.Limit(limits(c.Limits)); err == nil {
-			err = b.Enter(ctx, config)
-		} else {
-			b.Kill()
-		}
+		err = b.Enter(ctx, config)
 	} else {
 		b.out = newOutput(i.engine.o.Sink, i.id)
 		b.out.own(i, c)
@@ -135,14 +131,6 @@ func (i *instance) run(ctx context.Context, c *engine.Container, n int, r role) 
 	}
 	i.hold(b)
 	return b, nil
-}
-
-// limits fills in what a box gets when nothing is said.
-func limits(l engine.Limits) engine.Limits {
-	if l.Processes == 0 {
-		l.Processes = 1024
-	}
-	return l
 }
 
 // asksInside tells whether a probe runs a program in the container.

@@ -272,6 +272,13 @@ func TestLimits(t *testing.T) {
 	if x := ends(t, in); !x.OOM || x.Reason != "killed: out of memory (limit 64Mi)" {
 		t.Errorf("%+v", x)
 	}
+	for range 2 { // with a box that waited, and perhaps one that did not
+		in = b.start(t, pod(engine.Container{Image: img, Limits: engine.Limits{MemoryBytes: 12 << 20}}))
+		if got := ask(t, in, "/?env=PORT"); got != "8080" {
+			t.Error(got)
+		}
+		in.Stop(t.Context())
+	}
 	in = b.start(t, pod(engine.Container{Image: img, Limits: engine.Limits{DiskBytes: 1 << 20}}))
 	ask(t, in, "/?fill=/tmp/big")
 	if x := ends(t, in); !strings.HasPrefix(x.Reason, "killed: user-container wrote 4") || !strings.HasSuffix(x.Reason, "Ki to its disk (limit 1Mi)") {
