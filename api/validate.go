@@ -216,7 +216,7 @@ func validateRevision(obj any) (errs []FieldError) {
 	if r.Spec.Function == "" {
 		errs = append(errs, FieldError{Path: "spec.function", Message: "is needed"})
 	}
-	if !CheckDigest(r.Spec.Artifact) {
+	if len(r.Spec.Containers) == 0 && !CheckDigest(r.Spec.Artifact) {
 		errs = append(errs, FieldError{Path: "spec.artifact", Message: fmt.Sprintf("%q is not a digest such as sha256:…", r.Spec.Artifact)})
 	}
 	return append(errs, ValidateScale("spec.scale", r.Spec.Scale)...)

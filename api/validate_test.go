@@ -36,6 +36,7 @@ func TestValidate(t *testing.T) {
 		{api.Functions, `{"source":{"inline":"x"},"env":[{"name":"A","valueFrom":{}}]}`, "spec.env[0].valueFrom"},
 		{api.Revisions, `{"function":"f","artifact":"` + digest + `"}`, ""},
 		{api.Revisions, `{"artifact":"x"}`, "spec.function spec.artifact"},
+		{api.Revisions, `{"function":"f","containers":[{"image":"a@sha256:1"}]}`, ""},
 		{api.Runtimes, `{"base":"node"}`, ""},
 		{api.Runtimes, `{}`, "spec spec.protocol"},
 		{api.Runtimes, `{"command":["x"]}`, "spec.protocol"},
