@@ -29,6 +29,15 @@ func TestBetterThanTheRivals(t *testing.T) {
 	}
 }
 
+// TestBetterThanPercentiles compares with the policy that was published for the
+// workload, on its shape.
+func TestBetterThanPercentiles(t *testing.T) {
+	azure := Azure(1)
+	if a, b := Run(azure, Hybrid(), 1), Run(azure, Hearth(30*time.Minute), 1); !b.Beats(a) {
+		t.Errorf("%+v is not better than %+v", b, a)
+	}
+}
+
 func TestTheSeedDecidesEverything(t *testing.T) {
 	for _, p := range []Policy{Knative(), Hearth(api.DefaultWorth)} {
 		a, b := Run(OnOff(7), p, 7), Run(OnOff(7), p, 7)
