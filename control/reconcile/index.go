@@ -37,6 +37,8 @@ type revisionInfo struct {
 	hash    string
 	owner   string // uid of the function
 	created time.Time
+	holds   bool // instances without calls, unless it is reserved
+	reserve bool
 }
 
 func newIndex() *index {
@@ -143,7 +145,7 @@ func (x *index) putRevision(r *api.Revision) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	fk := functionKey(r.Metadata.Namespace, r.Spec.Function)
-	i := revisionInfo{name: r.Metadata.Name, number: r.Spec.Number, hash: r.Spec.SpecHash, owner: ownerOf(r)}
+	i := revisionInfo{name: r.Metadata.Name, number: r.Spec.Number, hash: r.Spec.SpecHash, owner: ownerOf(r), holds: holdsInstances(&r.Spec), reserve: r.Metadata.Annotations[api.AnnotationReserve] == "true"}
 	if t := r.Metadata.CreationTimestamp; t != nil {
 		i.created = t.Time
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/record"
+	"github.com/hearth-run/hearth/core/store"
 )
 
 func summary(calls, errors int, took time.Duration) (s record.Summary) {
@@ -360,6 +361,45 @@ func TestTraffic(t *testing.T) {
 		f = w.split("f", "")
 		if _, ok := f.Status.Conditions.Get(api.ConditionTrafficAssigned); ok {
 			t.Errorf("%+v", f.Status)
+		}
+	})
+}
+
+// Instances are held for revisions something leads to, and for no others.
+func TestHeldInstances(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.apply("f", func(f *api.Function) {
+			f.Spec = api.FunctionSpec{Runtime: "node", Scale: api.Scale{Min: 1}, Source: api.Source{Inline: "v1"}}
+		})
+		for _, v := range []string{"v2", "v3"} {
+			w.source("f", v)
+		}
+		held := func(want string) {
+			t.Helper()
+			synctest.Wait()
+			var got []string
+			for _, name := range w.revisions() {
+				if get[api.Revision](w, revisionKey("shop", name)).Metadata.Annotations[api.AnnotationReserve] == "" {
+					got = append(got, name)
+				}
+			}
+			if s := strings.Join(got, " "); s != want {
+				t.Errorf("%s hold instances, want %s", s, want)
+			}
+		}
+		held("f-3")
+		w.apply("f", func(f *api.Function) {
+			f.Spec.Traffic = []api.TrafficTarget{{Latest: true, Percent: 99}, {Revision: "f-1", Percent: 1}}
+		})
+		held("f-1 f-3")
+		w.apply("f", func(f *api.Function) { f.Spec.Traffic = nil })
+		held("f-3")
+		w.write(store.Key{Resource: api.Routes, Namespace: "shop", Name: "r"}, api.Route{
+			Metadata: api.Meta{Name: "r", Namespace: "shop", Generation: 1}, Spec: api.RouteSpec{Prefix: "/", Targets: []api.RouteTarget{{Revision: "f-2"}}},
+		}, store.New)
+		held("f-2 f-3")
+		if r := get[api.Revision](w, revisionKey("shop", "f-2")); r.Spec.Number != 2 || r.Metadata.Labels[api.LabelFunction] != "f" || !r.Status.Conditions.Ready() {
+			t.Errorf("the rest of it is %+v", r)
 		}
 	})
 }

@@ -75,7 +75,12 @@ func (r *Reconciler) routeReady(ctx context.Context, namespace string, o *api.Ro
 				return api.Condition{}, err
 			case rev == nil:
 				return no("TargetMissing", "hearth get revisions lists what there is", "revision %s is not there", t.Revision)
-			case !rev.Status.Conditions.Ready():
+			case rev.Metadata.Annotations[api.AnnotationReserve] == "true" && rev.Spec.Owner == "":
+				if err := r.reserve(ctx, revisionKey(namespace, t.Revision), false); err != nil {
+					return api.Condition{}, err
+				}
+			}
+			if !rev.Status.Conditions.Ready() {
 				return no("TargetNotReady", "hearth describe revision/"+t.Revision, "revision %s is not ready", t.Revision)
 			}
 			continue

@@ -15,7 +15,8 @@ import (
 const eventAge = 24 * time.Hour
 
 // prune removes a function's revisions that are too many or too old. Those that
-// serve stay: the newest, the newest that works, and what a route names.
+// serve stay: the newest, the newest that works, what its traffic and what a
+// route names. Instances of the others are not held.
 func (r *Reconciler) prune(ctx context.Context, k store.Key, f *api.Function) error {
 	if f == nil {
 		var err error
@@ -26,14 +27,21 @@ func (r *Reconciler) prune(ctx context.Context, k store.Key, f *api.Function) er
 	info := infoOf(f)
 	unused := 0
 	for _, i := range r.index.revisionsOf(k) {
-		if i.name == info.serving || i.name == info.latest || slices.Contains(info.used, i.name) || len(r.index.routesTo(revisionKey(k.Namespace, i.name))) > 0 {
+		rk := revisionKey(k.Namespace, i.name)
+		used := i.name == info.serving || i.name == info.latest || slices.Contains(info.used, i.name) || len(r.index.routesTo(rk)) > 0
+		if i.holds && i.reserve == used {
+			if err := r.reserve(ctx, rk, !used); err != nil {
+				return err
+			}
+		}
+		if used {
 			continue
 		}
 		old := !i.created.IsZero() && time.Since(i.created) > info.maxAge
 		if unused++; unused <= info.keep && !old {
 			continue
 		}
-		if err := r.retire(ctx, revisionKey(k.Namespace, i.name)); err != nil {
+		if err := r.retire(ctx, rk); err != nil {
 			return err
 		}
 	}

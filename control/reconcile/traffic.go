@@ -72,8 +72,11 @@ func (r *Reconciler) spread(ctx context.Context, k store.Key) (time.Duration, er
 		return 0, err
 	}
 	how, now, before, after := r.seen(k, f.Status.Rollout), time.Now(), f.Status.Rollout, f.Status.Rollout
+	moved := false
 	err = r.functionStatus(ctx, k, func(f *api.Function) bool {
 		f.Metadata.Namespace, f.Metadata.Name = k.Namespace, k.Name
+		was := f.Status.Traffic
+		defer func() { moved = !slices.Equal(was, f.Status.Traffic) }()
 		if !sameStep(before, f.Status.Rollout) { // another step than the one looked at
 			before, how = f.Status.Rollout, seen{since: now}
 		}
@@ -86,6 +89,11 @@ func (r *Reconciler) spread(ctx context.Context, k store.Key) (time.Duration, er
 	}
 	f.Metadata.Namespace, f.Metadata.Name = k.Namespace, k.Name
 	r.tell(ctx, f, before, after)
+	if moved {
+		if err := r.prune(ctx, k, nil); err != nil {
+			return 0, err
+		}
+	}
 	return wait(f.Spec.Rollout, after, r.seen(k, after), time.Now()), nil
 }
 
