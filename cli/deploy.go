@@ -232,7 +232,7 @@ func toName(base string) string {
 func (a *app) deploy(ctx context.Context, c *client.Client, s source, f deployFlags, p *progress) (client.Object, error) {
 	from := map[string]any{"files": s.inline}
 	if s.image != "" {
-		from = map[string]any{"image": s.image}
+		from = map[string]any{"image": a.pinned(ctx, s.image)}
 	} else if s.inline == nil {
 		p.now("uploading " + s.path)
 		digest, err := a.uploadSource(ctx, c, s)

@@ -133,6 +133,40 @@ func (s *shelf) place(ref string) (repo, tag string, err error) {
 	return s.namespace + "/" + repo, t.TagStr(), nil
 }
 
+// pinned adds its digest to the tag of an image in the own registry, so that
+// deploying again what was built again is a change. Other images are left to the
+// server, which has the credentials; so are those that cannot be found.
+func (a *app) pinned(ctx context.Context, image string) string {
+	r, err := name.ParseReference(image)
+	if err != nil {
+		return image
+	}
+	t, ok := r.(name.Tag)
+	if !ok || !strings.Contains(t.RepositoryStr(), "/") {
+		return image
+	}
+	if h := t.RegistryStr(); h != ownHost {
+		at, err := a.target()
+		if u, e := url.Parse(at.URL); err != nil || e != nil || h != u.Host {
+			return image
+		}
+	}
+	s, err := a.shelf(ctx)
+	if err != nil {
+		return image
+	}
+	defer s.close()
+	ref, err := s.reference(t.RepositoryStr(), t.TagStr())
+	if err != nil {
+		return image
+	}
+	d, err := remote.Head(ref, s.options...)
+	if err != nil {
+		return image
+	}
+	return t.Name() + "@" + d.Digest.String()
+}
+
 func (s *shelf) reference(repo, id string) (name.Reference, error) {
 	opts := []name.Option{name.StrictValidation}
 	if s.plain {
