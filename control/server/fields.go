@@ -118,7 +118,7 @@ func (s *Server) typedOf(k api.Kind, o object, opts ...typed.ValidationOptions) 
 	m := clone(meta(o))
 	delete(m, "managedFields")
 	c["metadata"] = m
-	return s.fields[k.Resource()].typ.FromUnstructured(c, opts...)
+	return s.fields[k.Resource()]().typ.FromUnstructured(c, opts...)
 }
 
 // track records in o's managed fields what an ordinary write changed.

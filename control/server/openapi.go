@@ -216,24 +216,28 @@ func kindPaths(prefix string, k api.Kind, ref string) object {
 }
 
 func (s *Server) serveOpenAPI(w http.ResponseWriter, r *http.Request) error {
+	open, err := s.open()
+	if err != nil {
+		return err
+	}
 	var doc []byte
 	media := mediaJSON
 	switch p := strings.TrimPrefix(r.URL.Path, "/openapi/"); {
 	case p == "v3" || p == "v3/":
-		doc = s.open.index
+		doc = open.index
 	case p == "v2":
 		if strings.Contains(r.Header.Get("Accept"), "proto-openapi") {
-			doc, media = s.open.wire, mediaOpenAPI
+			doc, media = open.wire, mediaOpenAPI
 			break
 		}
 		if a := r.Header.Get("Accept"); a != "" && !strings.Contains(a, "json") && !strings.Contains(a, "*/*") {
 			return &fail{err: api.Errorf(api.CodeUsage, "the description is served as JSON"), status: http.StatusNotAcceptable, reason: "NotAcceptable"}
 		}
-		doc = s.open.v2
+		doc = open.v2
 	default:
 		name, _ := strings.CutPrefix(p, "v3/")
 		var ok bool
-		if doc, ok = s.open.docs[name]; !ok {
+		if doc, ok = open.docs[name]; !ok {
 			return api.Errorf(api.CodeNotFound, "there is no description of %q", name).WithHint("kubectl get --raw /openapi/v3 lists them")
 		}
 	}

@@ -87,7 +87,7 @@ func (s *Server) patcher(t target, media string, data []byte, opts *writeOptions
 		if err != nil {
 			return nil, err
 		}
-		return func(o object) (object, error) { return strategicPatch(o, clone(p), s.schema[t.kind.Resource()]) }, nil
+		return func(o object) (object, error) { return strategicPatch(o, clone(p), s.schema[t.kind.Resource()]()) }, nil
 	}
 	return nil, &fail{
 		err:    api.Errorf(api.CodeUsage, "a patch of type %s is not understood", media).WithHint("use %s or %s", mediaMerge, mediaJSONPatch),

@@ -237,7 +237,8 @@ func FuzzSelector(f *testing.F) {
 	for _, s := range []string{"a=b,c!=d", "x in (a,b),!y", "z notin (q)", "metadata.name=a\\,b", "a==b,c", "(((", "a in (b", "!", "=", ","} {
 		f.Add(s, s)
 	}
-	s := &Server{schema: map[string]object{api.Functions: schemaFor(f, api.Functions)}}
+	schema := schemaFor(f, api.Functions)
+	s := &Server{schema: map[string]func() object{api.Functions: func() object { return schema }}}
 	k, _ := api.FindKind("functions")
 	o := object{"metadata": object{"name": "f", "labels": object{"a": "b"}}, "spec": object{"handler": "x"}}
 	f.Fuzz(func(t *testing.T, labels, fields string) {

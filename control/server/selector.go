@@ -99,7 +99,7 @@ func (s *Server) selectable(k api.Kind, path string) bool {
 	if strings.HasPrefix(path, "metadata.managedFields") {
 		return false
 	}
-	node := s.schema[k.Resource()]
+	node := s.schema[k.Resource()]()
 	for seg := range strings.SplitSeq(path, ".") {
 		name, bracket, _ := strings.Cut(seg, "[")
 		props, _ := node["properties"].(object)

@@ -53,12 +53,14 @@ type Invoker interface {
 // Server is the API, an http.Handler. Its loop runs in Run; Close ends its
 // watches.
 type Server struct {
-	cfg    Config
-	kinds  []api.Kind
-	log    *slog.Logger
-	fields map[string]fieldTypes // by resource, for server-side apply
-	schema map[string]object     // by resource
-	open   openAPI
+	cfg   Config
+	kinds []api.Kind
+	log   *slog.Logger
+	// What follows is made when it is first asked for: a start should not wait
+	// for the schemas of kinds nobody uses.
+	fields map[string]func() fieldTypes // by resource, for server-side apply
+	schema map[string]func() object     // by resource
+	open   func() (openAPI, error)
 	done   chan struct{}
 
 	started string // when, as in metadata
@@ -87,15 +89,13 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, kinds: cfg.Kinds, log: cfg.Log, done: make(chan struct{}), started: now(),
-		fields: map[string]fieldTypes{}, schema: map[string]object{},
+		fields: map[string]func() fieldTypes{}, schema: map[string]func() object{},
+		open: sync.OnceValues(func() (openAPI, error) { return newOpenAPI(cfg.Kinds, cfg.Version) }),
 	}
 	for _, k := range s.kinds {
-		s.schema[k.Resource()] = k.Schema()
-		s.fields[k.Resource()] = newFieldTypes(s.schema[k.Resource()])
-	}
-	var err error
-	if s.open, err = newOpenAPI(s.kinds, cfg.Version); err != nil {
-		return nil, err
+		schema := sync.OnceValue(func() object { return k.Schema() })
+		s.schema[k.Resource()] = schema
+		s.fields[k.Resource()] = sync.OnceValue(func() fieldTypes { return newFieldTypes(schema()) })
 	}
 	return s, s.ensureDefault(context.Background())
 }
