@@ -3,6 +3,7 @@ package image_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -255,6 +256,7 @@ func TestLimits(t *testing.T) {
 		limits image.Limits
 	}{
 		"unpacked": {imageOf(t, big), image.Limits{Unpacked: 1 << 20}},
+		"sparse":   {imageOf(t, layerOf(t, sparse(3<<20), types.OCILayer)), image.Limits{Unpacked: 1 << 20}},
 		"download": {imageOf(t, big), image.Limits{Download: 1000}},
 		"entries":  {imageOf(t, layerOf(t, many.archive(t), types.OCILayer)), image.Limits{Files: 299}},
 		"layers":   {imageOf(t, big, big), image.Limits{Layers: 1}},
@@ -269,4 +271,30 @@ func TestLimits(t *testing.T) {
 			fetch(t, open(t, image.Options{}), ref) // nothing else is wrong with it
 		})
 	}
+}
+
+// sparse is an archive of one file that has this size and no data, in the form
+// of GNU tar.
+func sparse(size int64) []byte {
+	b := make([]byte, 3*512)
+	octal := func(at, n int, v int64) { copy(b[at:], fmt.Sprintf("%0*o", n-1, v)) }
+	copy(b, "a")
+	octal(100, 8, 0o644)
+	octal(108, 8, 0)
+	octal(116, 8, 0)
+	octal(124, 12, 0)
+	octal(136, 12, 0)
+	b[156] = 'S'
+	copy(b[257:], "ustar  ")
+	octal(386, 12, size) // a piece of nothing at the end
+	octal(398, 12, 0)
+	octal(483, 12, size)
+	copy(b[148:156], "        ")
+	sum := int64(0)
+	for _, c := range b[:512] {
+		sum += int64(c)
+	}
+	octal(148, 7, sum)
+	b[154] = 0
+	return b
 }
