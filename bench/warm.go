@@ -144,17 +144,22 @@ func (b *bench) warm() error {
 		if err := errors.Join(b.listening(direct), b.listening(front.port)); err != nil {
 			return err
 		}
-		places := []place{{"direct", direct, "x"}, {"nginx", front.port, "x"}, {"hearth", s.port, k.function + ".localhost"}}
+		behind := []int{p.cmd.Process.Pid}
+		places := []way{
+			{place: place{"direct", direct, "x"}, back: behind},
+			{place: place{"nginx", front.port, "x"}, front: children(front.cmd.Process.Pid), back: behind},
+			{place: place{"hearth", s.port, k.function + ".localhost"}, front: []int{s.cmd.Process.Pid}, instances: true},
+		}
 		for _, conns := range []int{1, 16, 128} {
 			all := map[string]results{}
 			for round := range b.rounds {
 				for i := range places {
 					p := places[(i+round)%len(places)] // nobody is always first
-					r, err := b.wrk(p, conns)
+					r, err := b.along(p, conns)
 					if err != nil {
 						return fmt.Errorf("%s at %d connections: %w", p.name, conns, err)
 					}
-					b.detail("%s %d %s: %.0f/s, p50 %v, p99 %v", k.function, conns, p.name, r.rate, r.p50, r.p99)
+					b.detail("%s %d %s: %.0f/s, p50 %v, p99 %v, processor time %v + %v", k.function, conns, p.name, r.rate, r.p50, r.p99, r.front, r.back)
 					all[p.name] = append(all[p.name], r)
 				}
 			}
@@ -167,7 +172,7 @@ func (b *bench) warm() error {
 			b.report.add(r)
 		}
 	}
-	b.report.remark("Each cell: calls per second, p50, p99 in microseconds. The ratio is of calls per second.")
+	b.report.remark("Each cell: calls per second, p50, p99, processor time per call of the proxy + of the code behind it, in microseconds. The ratio is of calls per second.")
 	return nil
 }
 
@@ -221,23 +226,30 @@ http {
 
 // result is what wrk saw.
 type result struct {
-	rate     float64
-	p50, p99 time.Duration
+	rate        float64
+	p50, p99    time.Duration
+	calls       int
+	front, back time.Duration // processor time per call, where it was measured
 }
 
 func (r result) String() string {
-	return fmt.Sprintf("%.0f/s, %d, %d", r.rate, r.p50.Microseconds(), r.p99.Microseconds())
+	s := fmt.Sprintf("%.0f/s, %d, %d", r.rate, r.p50.Microseconds(), r.p99.Microseconds())
+	if r.back > 0 {
+		s += fmt.Sprintf(", %d + %d", r.front.Microseconds(), r.back.Microseconds())
+	}
+	return s
 }
 
 type results []result
 
 func (all results) median() (m result) {
 	var rates []float64
-	var p50, p99 []time.Duration
+	var p50, p99, front, back []time.Duration
 	for _, r := range all {
 		rates, p50, p99 = append(rates, r.rate), append(p50, r.p50), append(p99, r.p99)
+		front, back = append(front, r.front), append(back, r.back)
 	}
-	return result{median(rates), median(p50), median(p99)}
+	return result{rate: median(rates), p50: median(p50), p99: median(p99), front: median(front), back: median(back)}
 }
 
 func (b *bench) wrk(p place, conns int) (r result, err error) {
@@ -259,6 +271,9 @@ func (b *bench) wrk(p place, conns int) (r result, err error) {
 		f := strings.Fields(line)
 		if len(f) < 2 {
 			continue
+		}
+		if len(f) > 2 && f[1] == "requests" && f[2] == "in" {
+			r.calls, _ = strconv.Atoi(f[0])
 		}
 		switch f[0] {
 		case "50%":
