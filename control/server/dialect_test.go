@@ -87,8 +87,8 @@ func TestKubectlKnative(t *testing.T) {
 			w.ok([]string{"KIND:", "DESCRIPTION:", "metadata"}, "explain", k.kind)
 			w.ok([]string{"patched"}, "patch", ref, "--type", "merge", "-p", k.patch)
 			w.ok([]string{k.want}, "get", ref, "-o", "jsonpath="+k.path)
-			w.ok([]string{"patched"}, "patch", ref, "--type", "json", "-p", `[{"op":"add","path":"/metadata/labels/json","value":"yes"}]`)
-			w.ok([]string{"edited"}, w.edit("yes", "api", "edit", ref)...)
+			w.ok([]string{"patched"}, "patch", ref, "--type", "json", "-p", `[{"op":"add","path":"/metadata/labels/tier","value":"web"}]`)
+			w.ok([]string{"edited"}, w.edit("web", "api", "edit", ref)...)
 			got := w.ok(nil, "get", ref, "-o", "yaml")
 			w.okIn(got, []string{"replaced"}, "replace", "-f", "-")
 			if !strings.HasPrefix(k.kind, "revisions") { // whose spec does not change
