@@ -60,6 +60,7 @@ type Node struct {
 	apiHTTP  *http.Server
 	find     func(string) runtime.Interpreter
 	verified verified
+	fetching chan struct{} // bounds the images fetched in advance
 	started  time.Time
 
 	drain   context.CancelFunc // the gateway takes no new connections
@@ -83,7 +84,7 @@ func Up(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, api.Errorf(api.CodeUsage, "%s is no folder name", cfg.State)
 	}
-	n := &Node{cfg: cfg, ballast: ballast(), State: state, find: runtime.Once(runtime.Find), started: begin, failed: make(chan error, 4)}
+	n := &Node{cfg: cfg, ballast: ballast(), State: state, find: runtime.Once(runtime.Find), started: begin, failed: make(chan error, 4), fetching: make(chan struct{}, 4)}
 	var undo []func()
 	defer func() {
 		if err != nil {

@@ -200,14 +200,26 @@ func (n *Node) keepOne(ctx context.Context, value []byte) {
 	if json.Unmarshal(value, &r) != nil || !r.Status.Conditions.Ready() {
 		return
 	}
-	if spec, err := n.binder.Spec(ctx, &r); err == nil {
-		if err := n.engines.Prepare(ctx, spec); err != nil {
-			n.cfg.Log.Warn("cannot prepare a revision", "revision", r.Metadata.Name, "err", err)
-		}
-	}
 	if r.Metadata.Annotations[api.AnnotationReserve] == "true" {
 		n.scaler.Retire(&r)
 		return
+	}
+	spec, err := n.binder.Spec(ctx, &r)
+	prepare := func() {
+		if err := n.engines.Prepare(ctx, spec); err != nil && ctx.Err() == nil {
+			n.cfg.Log.Warn("cannot prepare a revision", "revision", r.Metadata.Name, "err", err)
+		}
+	}
+	switch {
+	case err != nil: // a call will say so
+	case spec.Pod == nil:
+		prepare()
+	default: // an image may have to come through the network: nobody else waits for that
+		n.running.Go(func() {
+			n.fetching <- struct{}{}
+			defer func() { <-n.fetching }()
+			prepare()
+		})
 	}
 	n.scaler.Keep(&r)
 }
