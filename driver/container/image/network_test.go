@@ -127,6 +127,7 @@ func TestBroken(t *testing.T) {
 		answer func(n int64, w http.ResponseWriter, r *http.Request)
 		code   api.Code // none: it works in the end
 		most   int64    // requests
+		stall  time.Duration
 	}{
 		"ends early, goes on": {func(n int64, w http.ResponseWriter, r *http.Request) {
 			if n <= 3 {
@@ -137,14 +138,14 @@ func TestBroken(t *testing.T) {
 				return
 			}
 			serve(w, r, blob)
-		}, "", 4},
+		}, "", 4, 0},
 		"ends early, no ranges": {func(n int64, w http.ResponseWriter, r *http.Request) {
 			r.Header.Del("Range")
 			if n == 1 {
 				w = &cut{w, 50_000}
 			}
 			serve(w, r, blob)
-		}, "", 2},
+		}, "", 2, 0},
 		"says it goes on, but does not": {func(n int64, w http.ResponseWriter, r *http.Request) {
 			if n == 1 {
 				serve(&cut{w, 50_000}, r, blob)
@@ -155,21 +156,21 @@ func TestBroken(t *testing.T) {
 			} else {
 				serve(w, r, blob)
 			}
-		}, "", 3},
+		}, "", 3, 0},
 		"parts of different files": {func(n int64, w http.ResponseWriter, r *http.Request) {
 			if n == 1 {
 				serve(&cut{w, int64(len(blob) - 1000)}, r, flipped)
 				return
 			}
 			serve(w, r, blob)
-		}, "", 3},
+		}, "", 3, 0},
 		"stumbles": {func(n int64, w http.ResponseWriter, r *http.Request) {
 			if n <= 2 {
 				w.WriteHeader(http.StatusBadGateway)
 				return
 			}
 			serve(w, r, blob)
-		}, "", 99},
+		}, "", 99, 0},
 		"stalls": {func(n int64, w http.ResponseWriter, r *http.Request) {
 			if n == 1 {
 				w.Header().Set("Content-Length", strconv.Itoa(len(blob)))
@@ -179,18 +180,18 @@ func TestBroken(t *testing.T) {
 				return
 			}
 			serve(w, r, blob)
-		}, "", 2},
-		"wrong bytes": {func(n int64, w http.ResponseWriter, r *http.Request) { serve(w, r, flipped) }, api.CodeChecksum, 2},
-		"too many":    {func(n int64, w http.ResponseWriter, r *http.Request) { serve(w, r, append(blob, 'x')) }, api.CodeChecksum, 2},
+		}, "", 99, 300 * time.Millisecond},
+		"wrong bytes": {func(n int64, w http.ResponseWriter, r *http.Request) { serve(w, r, flipped) }, api.CodeChecksum, 2, 0},
+		"too many":    {func(n int64, w http.ResponseWriter, r *http.Request) { serve(w, r, append(blob, 'x')) }, api.CodeChecksum, 2, 0},
 		"always breaks": {func(n int64, w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "9")
 			w.WriteHeader(http.StatusOK)
-		}, api.CodeUnreachable, 3},
-		"gone":      {func(n int64, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }, api.CodeNotFound, 1},
-		"forbidden": {func(n int64, w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusForbidden) }, api.CodeForbidden, 1},
+		}, api.CodeUnreachable, 3, 0},
+		"gone":      {func(n int64, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }, api.CodeNotFound, 1, 0},
+		"forbidden": {func(n int64, w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusForbidden) }, api.CodeForbidden, 1, 0},
 		"sent into our network": {func(n int64, w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://169.254.169.254/latest/meta-data", http.StatusTemporaryRedirect)
-		}, api.CodeUnreachable, 3},
+		}, api.CodeUnreachable, 3, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -205,7 +206,7 @@ func TestBroken(t *testing.T) {
 				return true
 			})
 			d := filepath.Join(t.TempDir(), "images")
-			s := open(t, image.Options{Dir: d, Limits: image.Limits{Tries: 3, Stall: 300 * time.Millisecond}})
+			s := open(t, image.Options{Dir: d, Limits: image.Limits{Tries: 3, Stall: c.stall}})
 			i, err := s.Fetch(t.Context(), ref, image.Auth{})
 			if c.code == "" {
 				if err != nil {
