@@ -142,7 +142,7 @@ func TestCrashLoop(t *testing.T) {
 		if n := h.e.Starts(); n > 60 {
 			t.Errorf("%d starts of what lives for %s, in ten minutes", n, live)
 		}
-		for h.StatsOf(r).Instances+h.StatsOf(r).Starting > 0 { // a try under way
+		for st := h.StatsOf(r); st.Instances+st.Starting > 0 || !st.BackoffUntil.After(time.Now()); st = h.StatsOf(r) { // a try under way, or due
 			time.Sleep(live)
 			synctest.Wait()
 		}

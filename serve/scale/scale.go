@@ -35,7 +35,7 @@ type Config struct {
 	Log *slog.Logger
 
 	QueueLimit    int           // calls waiting per revision; 0: 1000, or ten times what all its instances serve at once if that is more
-	QueueDeadline time.Duration // longest wait for a slot; 30 s
+	QueueDeadline time.Duration // longest wait for a slot; 30 s, or a revision's startTimeout if that is longer
 	Starts        int           // starts under way at once, over all revisions; 64
 	Tick          time.Duration // how often idle and least instances are looked after; 1 s
 	BackoffMin    time.Duration // first wait after a failed start; 100 ms
@@ -139,7 +139,9 @@ func (s *Scaler) wait(ctx context.Context, rev *api.Revision) (engine.Lease, err
 	if in != nil {
 		return engine.Lease{Instance: in.run, Owner: s, Token: in}, nil
 	}
-	t := time.NewTimer(s.cfg.QueueDeadline)
+	// What may take long to start is waited for as long; the call's own time ends
+	// sooner as a rule.
+	t := time.NewTimer(max(s.cfg.QueueDeadline, rev.Spec.StartTimeout.Or(0)))
 	defer t.Stop()
 	var g grant
 	select {

@@ -98,3 +98,15 @@ func TestStartFails(t *testing.T) {
 		}
 	})
 }
+
+func TestCallsWaitForSlowStarts(t *testing.T) {
+	inBubble(t, Config{}, slow(100*time.Second), func(h *house) {
+		r := scaled(1, nil)
+		r.Spec.StartTimeout = api.Seconds(600)
+		if l := h.acquire(r); l.Queued != 100*time.Second {
+			t.Errorf("waited %s", l.Queued)
+		} else {
+			l.Release(false)
+		}
+	})
+}
