@@ -40,6 +40,7 @@ type UpConfig struct {
 // Running is a started server.
 type Running struct {
 	GatewayURL string // http://localhost:8080
+	SecureURL  string // https://localhost:8443; empty: the gateway has no second port
 	APIURL     string // https://localhost:4000
 	Token      string // bearer token of the machine's owner
 	CA         []byte // PEM certificate to trust for APIURL
@@ -166,8 +167,11 @@ func (a *app) announce(r *Running) (target, error) {
 		return t, err
 	}
 	if a.machine() {
-		err := a.showValue(map[string]any{"gateway": r.GatewayURL, "api": r.APIURL, "state": full, "kubeconfig": r.Kubeconfig, "readySeconds": r.Ready.Seconds()})
-		return t, err
+		v := map[string]any{"gateway": r.GatewayURL, "api": r.APIURL, "state": full, "kubeconfig": r.Kubeconfig, "readySeconds": r.Ready.Seconds()}
+		if r.SecureURL != "" {
+			v["secure"] = r.SecureURL
+		}
+		return t, a.showValue(v)
 	}
 	a.say("%s", a.banner(r))
 	return t, nil
@@ -191,6 +195,9 @@ func (a *app) banner(r *Running) string {
 		name += ":" + port
 	}
 	line("Gateway", r.GatewayURL, name)
+	if r.SecureURL != "" {
+		line("", r.SecureURL, "with the certificates of routes")
+	}
 	line("API", r.APIURL+"/apis", `context "local"; kubectl: eval "$(hearth env)"`)
 	state := r.State
 	if !filepath.IsAbs(state) && !strings.HasPrefix(state, ".."+string(filepath.Separator)) {

@@ -41,7 +41,7 @@ func StartNode(ctx context.Context, c UpConfig) (*Running, error) {
 		return nil, err
 	}
 	return &Running{
-		GatewayURL: n.GatewayURL, APIURL: n.APIURL, Token: n.Token, CA: n.CA, CAFile: n.CAFile, Kubeconfig: n.Kubeconfig, State: c.State,
+		GatewayURL: n.GatewayURL, SecureURL: n.SecureURL(), APIURL: n.APIURL, Token: n.Token, CA: n.CA, CAFile: n.CAFile, Kubeconfig: n.Kubeconfig, State: c.State,
 		Engine: "process", Findings: n.Findings(), Ready: n.ReadyIn, Failed: n.Failed(), Close: n.Close,
 	}, nil
 }

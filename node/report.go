@@ -18,6 +18,7 @@ type Status struct {
 	Started  time.Time      `json:"started"`
 	State    string         `json:"state"`
 	Gateway  string         `json:"gateway"`
+	Secure   string         `json:"secure,omitempty"` // the gateway's address for TLS
 	API      string         `json:"api"`
 	Warm     map[string]int `json:"warm"`
 	Scale    []Scaled       `json:"scale,omitempty"`
@@ -38,7 +39,7 @@ type Scaled struct {
 
 func (n *Node) status() any {
 	return Status{
-		Version: n.cfg.Version, PID: os.Getpid(), Started: n.started, State: n.State, Gateway: n.GatewayURL, API: n.APIURL,
+		Version: n.cfg.Version, PID: os.Getpid(), Started: n.started, State: n.State, Gateway: n.GatewayURL, Secure: n.SecureURL(), API: n.APIURL,
 		Warm: n.engine.Warm(), Scale: scaled(n.scaler.Stats()), Platform: goruntime.GOOS + "/" + goruntime.GOARCH,
 	}
 }

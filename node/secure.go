@@ -36,6 +36,14 @@ func (n *Node) tlsPort() int {
 	return p
 }
 
+// SecureURL is the gateway's address for TLS; empty where it has no second port.
+func (n *Node) SecureURL() string {
+	if n.secure == nil {
+		return ""
+	}
+	return "https://" + local(n.secure)
+}
+
 func (n *Node) acme() *gateway.ACME {
 	if n.cfg.ACME == nil {
 		return nil

@@ -94,6 +94,9 @@ func TestSecurePort(t *testing.T) {
 	if res, b := ask("https://" + net.JoinHostPort("127.0.0.1", u.Port()) + "/"); res.StatusCode != 200 || b != "https" {
 		t.Errorf("%d %s", res.StatusCode, b)
 	}
+	if s, err := url.Parse(n.SecureURL()); err != nil || s.Port() != u.Port() || s.Scheme != "https" {
+		t.Errorf("the second port is %s", n.SecureURL())
+	}
 	if res, _ := ask(n.GatewayURL + "/x"); res.StatusCode != 301 || res.Header.Get("Location") != strings.TrimSuffix(r.Status.URL, "/")+"/x" {
 		t.Errorf("%d %v", res.StatusCode, res.Header)
 	}
