@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -244,5 +245,32 @@ func TestKnativeLosesNothing(t *testing.T) {
 	callers.Wait()
 	if calls.Load() < 100 {
 		t.Errorf("only %d calls were made", calls.Load())
+	}
+}
+
+// TestKnativeRollout: with a rollout's duration a new revision gets its share
+// little by little, by time alone.
+func TestKnativeRollout(t *testing.T) {
+	cfg := config(t)
+	cfg.Containers = newPods()
+	n, c := up(t, cfg)
+	slowly := func(who string) string {
+		return strings.Replace(serviceOf("dev.local/echo:1", who, ""), `"name":"hello"`, `"name":"hello","annotations":{"serving.knative.dev/rollout-duration":"4s"}`, 1)
+	}
+	settle(t, c, slowly("one"), ready)
+	var steps []int64
+	settle(t, c, slowly("two"), func(s *knative.Service) bool {
+		if tr := s.Status.Traffic; len(tr) > 0 && tr[len(tr)-1].RevisionName == "hello-00002" {
+			if p := *tr[len(tr)-1].Percent; len(steps) == 0 || steps[len(steps)-1] != p {
+				steps = append(steps, p)
+			}
+		}
+		return len(steps) > 0 && ready(s)
+	})
+	if len(steps) < 3 || steps[0] != 1 || steps[len(steps)-1] != 100 || !slices.IsSorted(steps) {
+		t.Errorf("the new revision got %v %%", steps)
+	}
+	if got := ask(t, n, "hello.default.localhost"); got != "hello-00002 hello 8080 two" {
+		t.Errorf("in the end %q answers", got)
 	}
 }
