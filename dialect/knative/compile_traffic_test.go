@@ -313,3 +313,44 @@ func TestReplicas(t *testing.T) {
 		}
 	}
 }
+
+// TestWithoutService: a Configuration and a Route can stand for themselves.
+func TestWithoutService(t *testing.T) {
+	w := newWorld(t)
+	route := func(targets string) {
+		w.apply(Routes, `{"apiVersion":"serving.knative.dev/v1","kind":"Route","metadata":{"name":"front","namespace":"shop"},"spec":{"traffic":`+targets+`}}`)
+		w.settle()
+	}
+	route(`[{"configurationName":"back","percent":100,"latestRevision":true}]`)
+	rt := func() *Route { return must[Route](w, Routes, "front") }
+	wantCondition(t, rt().Status.Conditions, "AllTrafficAssigned", api.False, "ConfigurationMissing", `Configuration "back" referenced in traffic not found.`)
+
+	const config = `{"apiVersion":"serving.knative.dev/v1","kind":"Configuration","metadata":{"name":"back","namespace":"shop"},"spec":{"template":{"spec":{"containers":[{"name":"c","image":"img:%d"}]}}}}`
+	w.apply(Configurations, fmt.Sprintf(config, 1))
+	w.settle()
+	if got := fmt.Sprint(sharesOf(rt().Status.Traffic)); got != "[back-00001 100 latest]" || !rt().Status.Conditions.Ready() || rt().Status.URL != "http://front.shop.example.com" {
+		t.Errorf("%+v", rt().Status)
+	}
+	if rev := must[Revision](w, Revisions, "back-00001"); rev.Metadata.Annotations[AnnotationRoutes] != "front" {
+		t.Errorf("%+v", rev.Metadata)
+	}
+	if env := must[api.Revision](w, api.Revisions, "back-00001").Spec; env.Function != "back" || env.Containers[0].Env[2].Value != "" {
+		t.Errorf("%+v", env)
+	}
+	w.apply(Configurations, fmt.Sprintf(config, 2))
+	w.settle()
+	route(`[{"configurationName":"back","percent":50},{"revisionName":"back-00001","percent":50}]`)
+	if got := fmt.Sprint(sharesOf(rt().Status.Traffic)); got != "[back-00002 50 latest back-00001 50]" {
+		t.Errorf("%s", got)
+	}
+	w.apply(Routes, `{"apiVersion":"serving.knative.dev/v1","kind":"Route","metadata":{"name":"second","namespace":"shop"},"spec":{"traffic":[{"revisionName":"back-00001","percent":100}]}}`)
+	w.settle()
+	if rev := must[Revision](w, Revisions, "back-00001"); rev.Metadata.Annotations[AnnotationRoutes] != "front,second" {
+		t.Errorf("%+v", rev.Metadata.Annotations)
+	}
+	w.delete(key(Routes, "shop", "front"))
+	w.settle()
+	if rev := must[Revision](w, Revisions, "back-00002"); rev.Metadata.Labels[LabelRoutingState] != RoutingReserve {
+		t.Errorf("%+v", rev.Metadata.Labels)
+	}
+}
