@@ -6,6 +6,10 @@
 // never stands in the way of traffic: until a new revision has proven that it
 // loads, the last good one stays the one that serves.
 //
+// Objects of other APIs have one loop for all, Foreign, which knows none of
+// them: a Dialect says, as a pure function of what is in the store, which native
+// objects and which status each of them comes to.
+//
 // # Conditions of a function
 //
 //   - Ready: can it be called now? True as long as any revision serves. Its
