@@ -73,7 +73,7 @@ func (g *Gateway) end(c *call) {
 	if c.rev != nil {
 		if o := c.rev.seen.Load(); o != nil && !c.mirrored {
 			status := c.status
-			if c.fault {
+			if c.fault || c.code != "" && c.code.Row().Status >= 500 { // also one that broke off in the middle
 				status = http.StatusInternalServerError
 			}
 			o.done(status, took)

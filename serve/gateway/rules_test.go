@@ -96,6 +96,39 @@ func TestSharesAreExact(t *testing.T) {
 	}
 }
 
+// Errors that no status shows count as well.
+func TestObservedErrors(t *testing.T) {
+	w := newWorld(t)
+	w.versions(1)
+	w.revision("f-2", "f", api.RevisionSpec{Concurrency: 100}, always(peer(t, api.ProtocolHTTP, func(rw http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/broken":
+			io.WriteString(rw, "a part")
+			http.NewResponseController(rw).Flush()
+			panic(http.ErrAbortHandler)
+		case "/500":
+			rw.WriteHeader(500)
+		case "/404":
+			rw.WriteHeader(404)
+		}
+	})))
+	w.traffic("f-2", api.TrafficShare{Revision: "f-1", Percent: 50}, api.TrafficShare{Revision: "f-2", Percent: 50}, api.TrafficShare{Revision: "f-2", Tag: "new"})
+	for _, path := range []string{"/", "/404", "/500", "/broken"} {
+		rq := w.request("GET", path, nil)
+		rq.Host = "new-f.localhost"
+		if r, err := http.DefaultClient.Do(rq); err == nil {
+			io.Copy(io.Discard, r.Body)
+			r.Body.Close()
+		}
+	}
+	for deadline := time.Now().Add(20 * time.Second); w.g.Observe("default", "f-2").Calls < 4 && time.Now().Before(deadline); {
+		w.wait("") // the last is counted after its client has heard of it
+	}
+	if s := w.g.Observe("default", "f-2"); s.Calls != 4 || s.Errors != 2 {
+		t.Errorf("%d calls, %d errors", s.Calls, s.Errors)
+	}
+}
+
 func TestTags(t *testing.T) {
 	w := newWorld(t)
 	w.versions(3)
