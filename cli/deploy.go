@@ -294,6 +294,10 @@ func (a *app) desired(ctx context.Context, c *client.Client, s source, from map[
 		return nil, err
 	}
 	spec["source"] = from
+	if s.image != "" {
+		// What the tag means may have changed: the same image makes no new revision.
+		within(meta, "annotations")[api.AnnotationRebuild] = time.Now().UTC().Format(time.RFC3339Nano)
+	}
 	if err := s.settings(spec, f); err != nil {
 		return nil, err
 	}

@@ -77,6 +77,9 @@ func settled(o client.Object, generation int64) (done bool, waits string, failur
 	if s.Status.ObservedGeneration < generation {
 		return false, "the server to look at " + name, nil
 	}
+	if stamp := o.Meta.Annotations[api.AnnotationRebuild]; stamp != "" && o.Kind.Kind == "Function" && (s.Status.Build == nil || s.Status.Build.Rebuild != stamp) {
+		return false, "the server to build " + name + " again", nil
+	}
 	ready, _ := s.Status.Conditions.Get(api.ConditionReady)
 	built, _ := s.Status.Conditions.Get(api.ConditionBuilt)
 	// While the newest spec fails the last good revision keeps serving: Ready
