@@ -271,3 +271,24 @@ func TestKnativeProperties(t *testing.T) {
 		}
 	})
 }
+
+// TestKnativeDownDelay compares the sliding maximum with one over all values.
+func TestKnativeDownDelay(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		delay := time.Duration(rapid.IntRange(1, 20).Draw(t, "delay")) * time.Second
+		slots := int(delay+KnativeTick-1) / int(KnativeTick)
+		var st KnativeState
+		var values []int
+		for i := range rapid.IntRange(1, 40).Draw(t, "steps") {
+			v := rapid.IntRange(0, 9).Draw(t, "value")
+			values = append(values, v)
+			want := 0
+			for _, x := range values[max(0, len(values)-slots):] {
+				want = max(want, x)
+			}
+			if got := st.slide(delay, v, at(2*i)); got != want {
+				t.Fatalf("%d after %v with a delay of %s, want %d", got, values, delay, want)
+			}
+		}
+	})
+}

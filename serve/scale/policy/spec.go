@@ -64,7 +64,7 @@ func KnativeOf(sp *api.RevisionSpec) Knative {
 		Burst:       api.DefaultBurst,
 		Weighted:    a.Aggregation == api.AggregationWeighted,
 		Zero:        a.Zero == nil || *a.Zero,
-		Deadline:    10 * time.Minute,
+		Deadline:    sp.StartTimeout.Or(10 * time.Minute),
 	}
 	if a.Initial != nil {
 		k.Initial = *a.Initial
