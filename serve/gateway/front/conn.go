@@ -54,24 +54,33 @@ const (
 )
 
 func (c *conn) serve() {
-	defer c.s.remove(c)
+	s := c.s
+	nc, read := c.plain()
+	s.remove(c)
+	if nc != nil {
+		s.c.Hand(nc, read)
+	}
+}
+
+// plain answers requests as long as they are. Where one is not it returns the
+// connection and what was read of it.
+func (c *conn) plain() (nc net.Conn, read []byte) {
 	c.ended.L = &c.mu
 	c.buf = make([]byte, readSize)
 	for {
 		switch n := c.readHead(); n {
 		case incomplete:
 			c.nc.Close()
-			return
+			return nil, nil
 		case foreign:
 			c.nc.SetReadDeadline(time.Time{})
-			c.s.c.Hand(socket.Unwrap(c.nc), c.buf[c.r:c.w])
-			return
+			return socket.Unwrap(c.nc), c.buf[c.r:c.w]
 		default:
 			c.r += n
 		}
 		if !c.exchange() {
 			c.finish()
-			return
+			return nil, nil
 		}
 	}
 }

@@ -18,7 +18,7 @@ type Config struct {
 	Handler http.Handler
 	// Hand takes over a connection whose next request is not plain. read are
 	// bytes that came from it and belong to that request, for the receiver to
-	// keep. It closes the connection. It must not block for long.
+	// keep. It closes the connection, and may return when it likes.
 	Hand func(nc net.Conn, read []byte)
 	// HeaderTime bounds a head from its first byte to its last, and the wait
 	// for the first byte of a connection; IdleTime the wait between requests,
