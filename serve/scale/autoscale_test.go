@@ -440,3 +440,49 @@ func TestMemoryIsShort(t *testing.T) {
 		h.alive(2)
 	})
 }
+
+// TestUnlimitedSpreadsAndThins holds that calls are shared out among instances
+// that take any number of them, and that there are fewer again when those would
+// do, without an end to any call.
+func TestUnlimitedSpreadsAndThins(t *testing.T) {
+	inBubble(t, Config{}, program(nil), func(h *house) {
+		r := scaled(api.Unlimited, func(s *api.Scale, a *api.Autoscale) { s.Max, a.Target = 4, 10 })
+		var calls []*call
+		for range 36 {
+			c := h.begin(r)
+			<-c.done
+			calls = append(calls, c)
+			time.Sleep(10 * time.Millisecond)
+		}
+		h.alive(4)
+		for _, c := range calls[5:] {
+			c.end(t)
+		}
+		used := map[string]int{}
+		for range 15 {
+			c := h.begin(r)
+			<-c.done
+			used[c.lease.Instance.ID()]++
+			calls = append(calls, c)
+		}
+		if len(used) < 3 {
+			t.Errorf("15 calls went to %d of 4 instances", len(used))
+		}
+		time.Sleep(time.Hour) // 20 calls, 10 of each wanted: three have room, two do not
+		if st := h.StatsOf(r); st.Instances != 3 || st.Busy != 20 {
+			t.Errorf("%+v, want 3 instances for 20 calls", st)
+		}
+		for _, c := range calls[36:] {
+			c.end(t)
+		}
+		time.Sleep(time.Hour)
+		if st := h.StatsOf(r); st.Instances != 1 || st.Busy != 5 {
+			t.Errorf("%+v, want 1 instance for 5 calls", st)
+		}
+		for _, c := range calls[:5] {
+			c.end(t)
+		}
+		time.Sleep(time.Hour)
+		h.alive(0)
+	})
+}

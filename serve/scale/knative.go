@@ -114,12 +114,7 @@ func (b *backend) poke(now time.Time) {
 func (b *backend) shrink(now time.Time) {
 	l := b.load(now)
 	for n := b.ready - max(b.want(l), 0); n > 0; n-- {
-		var least *instance
-		for _, in := range b.all {
-			if in.state == taking && (least == nil || in.busy < least.busy || in.busy == least.busy && in.used.Before(least.used)) {
-				least = in
-			}
-		}
+		least := b.least()
 		if least == nil {
 			return
 		}

@@ -91,6 +91,7 @@ func (b *backend) tick(now time.Time) {
 	b.foresee(now)
 	b.settle(now)
 	b.reap(now)
+	b.thin(now)
 	if len(b.all) == 0 && b.starting == 0 && b.load(now).Min == 0 && (b.knative == nil || b.retired || b.knative.rest()) {
 		b.foresee(now) // sets the alarm, now that nothing runs
 		b.watched = false

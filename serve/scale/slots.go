@@ -8,15 +8,18 @@ import (
 	"github.com/hearth-run/hearth/api"
 )
 
-// slots says how calls are spread over instances. Up to concurrency calls go to
-// one instance after the other, so that load is packed and the others become
-// idle. Where more than that are allowed (hard is larger), further calls go to
-// the lesser of two instances taken by chance, and there should be more of them.
-// With spread all calls are placed like that.
+// slots says how calls are spread over instances. As a rule up to concurrency
+// calls go to one instance after the other, so that load is packed and the others
+// become idle. With spread each call goes to the lesser of two instances taken by
+// chance: that is for instances that take many calls, which would be slow together
+// beside others that do nothing. Where more calls are allowed than are aimed at
+// (hard is larger than concurrency), those above go the same way, and there should
+// be more instances.
 type slots struct {
 	concurrency int // calls per instance that are aimed at, at least 1
 	hard        int // calls per instance that are allowed
 	spread      bool
+	full        int64 // when fewer instances would not have done, in Unix nanoseconds; with spread
 }
 
 // packed is up to which concurrency Knative's load balancing takes the first
@@ -42,7 +45,7 @@ func slotsOf(sp *api.RevisionSpec) slots {
 	if a != nil && a.Metric != api.MetricRPS && a.Target > 0 {
 		aim = min(hard, int(math.Ceil(a.Target)))
 	}
-	return slots{concurrency: max(aim, 1), hard: hard}
+	return slots{concurrency: max(aim, 1), hard: hard, spread: hard == math.MaxInt32}
 }
 
 // take gives a free slot's instance, or nil; mu is held.
@@ -51,9 +54,9 @@ func (b *backend) take() *instance {
 		in := b.free.top
 		switch {
 		case in == nil && b.hard > b.concurrency:
-			in = b.lesser()
+			in = b.lesser(true)
 		case b.spread && in != nil && in.next != nil:
-			if x := b.lesser(); x != nil {
+			if x := b.lesser(false); x != nil {
 				in = x
 			}
 		}
@@ -81,8 +84,8 @@ func (b *backend) take() *instance {
 }
 
 // lesser is the less busy of two instances taken by chance, or nil where none
-// that it looked at has room; mu is held.
-func (b *backend) lesser() (least *instance) {
+// that it looked at has room, which is a few of them or all; mu is held.
+func (b *backend) lesser(all bool) (least *instance) {
 	n := len(b.all)
 	if n == 0 {
 		return nil
@@ -98,7 +101,7 @@ func (b *backend) lesser() (least *instance) {
 			least = in
 		}
 	}
-	if least == nil && !b.spread {
+	if least == nil && all {
 		for _, in := range b.all {
 			if fits(in) && (least == nil || in.busy < least.busy) {
 				least = in
@@ -114,4 +117,37 @@ func (b *backend) over() int {
 		return 0
 	}
 	return max(0, b.busy-b.ready*b.concurrency)
+}
+
+// roomy is the share of what fewer instances are meant to take that the calls may
+// have for one to go.
+const roomy = 0.7
+
+// thin takes an instance out of service where calls are spread, so that none is
+// ever idle, and fewer would have done for as long as an unused one is kept. It
+// finishes its calls. mu is held.
+func (b *backend) thin(now time.Time) {
+	if !b.spread || b.knative != nil || b.ready < 2 {
+		return
+	}
+	l := b.load(now)
+	if l.Waiting > 0 || l.Starting > 0 || b.ready <= max(l.Min, b.activation) || float64(b.busy) > roomy*float64((b.ready-1)*b.concurrency) {
+		b.full = now.UnixNano()
+		return
+	}
+	if now.UnixNano()-b.full < int64(b.spare()) {
+		return
+	}
+	b.full = now.UnixNano()
+	b.leave(b.least())
+}
+
+// least is the least busy instance that takes calls; mu is held.
+func (b *backend) least() (least *instance) {
+	for _, in := range b.all {
+		if in.state == taking && (least == nil || in.busy < least.busy || in.busy == least.busy && in.used.Before(least.used)) {
+			least = in
+		}
+	}
+	return least
 }
