@@ -100,14 +100,14 @@ func (b *Box) build(c Config) (out *built, err error) {
 
 // ahead is what of a root does not depend on whose it is.
 type ahead struct {
-	sys       bool // the stage has a /sys
-	furnished bool // the writable layer on disk
+	sys      bool // the stage has a /sys
+	writable bool // the writable layer's folders exist
 }
 
 // prepareRoot makes the box's folder and adds the steps of the stage to out.
 func (b *Box) prepareRoot(out *built) error {
 	s, r := b.shared, b.h.roots
-	b.private = filepath.Join(s.dir(), b.id)
+	b.private = s.dir() + "-" + b.id
 	if err := os.Mkdir(b.private, 0o700); err != nil {
 		return err
 	}
@@ -123,33 +123,29 @@ func (b *Box) prepareRoot(out *built) error {
 	}
 	out.plan = append(out.plan, b.h.layout.staged(b, devAt, sysAt)...)
 	if r.overlay && !r.memory {
-		a.furnished = true
-		return b.furniture().layer(b.private)
+		a.writable = true
+		return writableLayer(s.base, b.private)
 	}
 	return nil
 }
 
-func (b *Box) furniture() furniture {
-	s, h := b.shared, b.h
-	f := furniture{host: s.name, owner: s.base, resolv: h.layout.resolv}
-	if s.link != nil {
-		_, ip := s.link.addresses()
-		f.address = ip.String()
-	} else if s.ns < 0 || h.net == nil {
-		f.resolv = "/etc/resolv.conf"
+// writableLayer makes what an overlay needs for its writable layer below dir.
+func writableLayer(owner int, dir string) error {
+	if err := folderOf(owner, 0o755, dir, "upper"); err != nil {
+		return err
 	}
-	return f
+	return folderOf(0, 0o700, dir, "work")
 }
 
 // rootTree makes the box's root as an unattached mount.
 func (b *Box) rootTree(r *Root, users int) (int, error) {
 	s, h := b.shared, b.h
-	f := b.furniture()
 	if r.Dir != "" {
+		f := s.furniture()
 		if users >= 0 {
 			f.owner = 0 // its files keep the image's numbers; the mount maps them
 		}
-		if err := f.place(r.Dir, etcMode([]string{r.Dir})); err != nil {
+		if err := f.place(r.Dir); err != nil {
 			return -1, err
 		}
 		return h.roots.scene.tree(r.Dir, users, 0)
@@ -164,16 +160,11 @@ func (b *Box) rootTree(r *Root, users int) (int, error) {
 			return -1, err
 		}
 	}
-	return h.roots.scene.overlay(r.Layers, b.writable(), users, func() error {
-		if !b.ahead.furnished {
-			if err := f.layer(b.writable()); err != nil {
-				return err
-			}
+	return h.roots.scene.overlay(s.layer, r.Layers, b.writable(), users, func() error {
+		if b.ahead.writable {
+			return nil
 		}
-		if mode := etcMode(r.Layers); mode != usualEtc {
-			return os.Chmod(b.writable()+"/upper/etc", mode)
-		}
-		return nil
+		return writableLayer(s.base, b.writable())
 	})
 }
 

@@ -6,14 +6,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
 // furniture is what every root gets, whatever its image has there: the folders
 // file systems are mounted on, a /tmp for everyone, and the files of /etc that
-// say where the box is. It is put into the writable layer before the layers are
-// stacked, so nothing the image has (a link at /etc, say) is ever followed.
+// say where the box is. It is a layer of its own above the image's, so nothing
+// the image has (a link at /etc, say) is ever followed, and in memory, because
+// making folders is what disks are slowest at.
 type furniture struct {
 	host    string // host name
 	address string // own address besides loopback; empty: none
@@ -21,41 +23,51 @@ type furniture struct {
 	owner   int
 }
 
-// usualEtc is the mode of nearly every image's /etc.
-const usualEtc os.FileMode = 0o755
+// furniture is what the roots of s get.
+func (s *Shared) furniture() furniture {
+	f := furniture{host: s.name, owner: s.base, resolv: s.h.layout.resolv}
+	if s.link != nil {
+		_, ip := s.link.addresses()
+		f.address = ip.String()
+	} else if s.ns < 0 || s.h.net == nil {
+		f.resolv = "/etc/resolv.conf"
+	}
+	return f
+}
 
-// etcMode is the mode of /etc in layers, highest first.
-func etcMode(layers []string) os.FileMode {
-	var st unix.Stat_t
-	for _, l := range layers {
-		if unix.Lstat(filepath.Join(l, "etc"), &st) == nil {
-			if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-				return os.FileMode(st.Mode & 0o777)
-			}
-			break
+// furnish makes the layer of furniture for all boxes of s.
+func (s *Shared) furnish() error {
+	fd, err := newTmpfs(unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, "mode", "0755", "size", "256k")
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.Fchownat(fd, ".", s.base, s.base, 0); err != nil {
+		return err
+	}
+	if err := s.furniture().place("/proc/self/fd/" + strconv.Itoa(fd)); err != nil {
+		return err
+	}
+	name := "f" + strconv.Itoa(s.slot)
+	err = s.h.roots.scene.with(func() error {
+		if err := unix.Mkdir(name, 0o700); err != nil {
+			return err
 		}
+		return unix.MoveMount(fd, "", unix.AT_FDCWD, name, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	})
+	if err == nil {
+		s.layer = name
 	}
-	return usualEtc
+	return err
 }
 
-// layer makes a writable layer below dir: upper, furnished, and work.
-func (f furniture) layer(dir string) error {
-	if err := folderOf(f.owner, 0o755, dir, "upper"); err != nil {
-		return err
-	}
-	if err := f.place(dir+"/upper", usualEtc); err != nil {
-		return err
-	}
-	return folderOf(0, 0o700, dir, "work")
-}
-
-// place writes the furniture below dir, with /etc of this mode.
-func (f furniture) place(dir string, etc os.FileMode) error {
+// place writes the furniture below dir.
+func (f furniture) place(dir string) error {
 	var st unix.Stat_t
 	for _, d := range []struct {
 		name string
 		mode os.FileMode
-	}{{"proc", 0o555}, {"sys", 0o555}, {"dev", 0o755}, {"etc", etc}, {"tmp", os.ModeSticky | 0o777}} {
+	}{{"proc", 0o555}, {"sys", 0o555}, {"dev", 0o755}, {"etc", 0o755}, {"tmp", os.ModeSticky | 0o777}} {
 		at := filepath.Join(dir, d.name)
 		if unix.Lstat(at, &st) == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			if err := os.Remove(at); err != nil {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -114,7 +115,14 @@ func sandboxInit(fd int) int {
 	if err := c.send(reply{Stage: "exec"}); err != nil {
 		return 125
 	}
-	err = syscall.Exec(path, q.Args, q.Env)
+	// A file that was just written is busy until every process forked meanwhile,
+	// which has its descriptor too, has exec'ed: some milliseconds.
+	for range 100 {
+		if err = syscall.Exec(path, q.Args, q.Env); err != syscall.ETXTBSY {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
 	return fail(126, fmt.Errorf("%s: %w", path, err))
 }
 

@@ -148,7 +148,7 @@ func (h *Host) trial(dir string) (err error) {
 		return err
 	}
 	defer s.Close()
-	if err := os.Mkdir(s.dir(), 0o700); err != nil {
+	if err := s.furnish(); err != nil {
 		return err
 	}
 	root := &Root{Layers: []string{dir}}

@@ -83,10 +83,11 @@ func (s *scene) close() {
 	<-s.done
 }
 
-// overlay returns an unattached overlay file system: layers, highest first,
-// below private/upper, which prepare sees to. users is the descriptor of the user namespace whose ids
+// overlay returns an unattached overlay file system: top, a name of the scene
+// if not empty, above layers, highest first, below private/upper, which prepare
+// sees to. users is the descriptor of the user namespace whose ids
 // the layers' files get; -1: they stay as they are.
-func (s *scene) overlay(layers []string, private string, users int, prepare func() error) (fd int, err error) {
+func (s *scene) overlay(top string, layers []string, private string, users int, prepare func() error) (fd int, err error) {
 	var undo []string
 	after := func() { // nobody waits for it
 		for _, at := range undo {
@@ -97,7 +98,7 @@ func (s *scene) overlay(layers []string, private string, users int, prepare func
 		if err := prepare(); err != nil {
 			return err
 		}
-		data := "lowerdir="
+		data := "lowerdir=" + top
 		for i, dir := range layers {
 			at := "l" + strconv.Itoa(i)
 			if err := except(unix.Mkdir(at, 0o700), unix.EEXIST); err != nil {
@@ -107,7 +108,7 @@ func (s *scene) overlay(layers []string, private string, users int, prepare func
 				return fmt.Errorf("layer %s: %w", dir, err)
 			}
 			undo = append(undo, at)
-			if i > 0 {
+			if i > 0 || top != "" {
 				data += ":"
 			}
 			data += at
@@ -238,7 +239,7 @@ func (s *scene) program(path string) (f *os.File, err error) {
 // tryOverlay mounts an overlay whose writable layer is below dir.
 func (s *scene) tryOverlay(dir string) error {
 	below := dir + "/trial-overlay"
-	fd, err := s.overlay([]string{below + "/lower"}, below, -1, func() error {
+	fd, err := s.overlay("", []string{below + "/lower"}, below, -1, func() error {
 		for _, d := range []string{"", "/lower", "/upper", "/work"} {
 			if err := os.Mkdir(below+d, 0o700); err != nil {
 				return err

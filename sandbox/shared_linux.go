@@ -31,6 +31,8 @@ type Shared struct {
 	slot int
 	link *link
 	ns   int // network namespace; -1: the host's
+	// layer is the name in the scene of the furniture of all roots.
+	layer string
 
 	mu      sync.Mutex
 	boxes   int
@@ -56,7 +58,7 @@ func (h *Host) Share(name, network string) (*Shared, error) {
 	}
 	err := s.network(network)
 	if err == nil {
-		err = os.Mkdir(s.dir(), 0o700)
+		err = s.furnish()
 	}
 	if err != nil {
 		s.release()
@@ -65,7 +67,8 @@ func (h *Host) Share(name, network string) (*Shared, error) {
 	return s, nil
 }
 
-// dir is the folder on disk of what the boxes write.
+// dir is the folder on disk of what the boxes share, and the beginning of the
+// names of what each of them writes.
 func (s *Shared) dir() string { return filepath.Join(s.h.roots.dir, strconv.Itoa(s.slot)) }
 
 func (s *Shared) network(kind string) (err error) {
@@ -208,6 +211,9 @@ func (s *Shared) release() {
 	s.mu.Unlock()
 	for _, v := range volumes {
 		v.release()
+	}
+	if s.layer != "" {
+		s.h.roots.scene.dropMemory(s.layer)
 	}
 	if s.link != nil {
 		s.link.release()

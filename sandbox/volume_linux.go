@@ -42,7 +42,9 @@ func (s *Shared) Volume(c VolumeConfig) (*Volume, error) {
 		err = v.inMemory(c)
 	} else {
 		v.path = filepath.Join(s.dir(), "volume-"+strconv.Itoa(n))
-		err = folderOf(s.base, 0o777, v.path)
+		if err = os.MkdirAll(s.dir(), 0o700); err == nil {
+			err = folderOf(s.base, 0o777, v.path)
+		}
 	}
 	if err != nil {
 		return nil, api.Errorf(api.CodeStartFailed, "make a volume of %s: %v", s.name, err).WithCause(err)
