@@ -167,7 +167,11 @@ func serveGRPC() {
 func TestGRPCFromZero(t *testing.T) {
 	s := up(t)
 	dir := t.TempDir()
-	self, err := os.ReadFile("/proc/self/exe")
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
