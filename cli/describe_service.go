@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -70,4 +71,17 @@ func describeContainers(b *strings.Builder, o client.Object) {
 		}
 		b.WriteString(line + "\n")
 	}
+}
+
+// service gets the service of Knative called name, and where it answers.
+func (a *app) service(ctx context.Context, c *client.Client, name string) (url string, ok bool) {
+	o, err := c.Get(ctx, mustKind("ksvc"), name)
+	if err != nil {
+		return "", false
+	}
+	var s common
+	if o.Into(&s) != nil {
+		return "", true
+	}
+	return s.Status.URL, true
 }

@@ -141,6 +141,9 @@ func (a *app) invokeFailure(ctx context.Context, c *client.Client, t target, nam
 	}
 	if e.Code == api.CodeNotFound || e.Code == api.CodeNoRoute {
 		if _, err := c.Get(ctx, mustKind("function"), name); api.IsCode(err, api.CodeNotFound) {
+			if url, ok := a.service(ctx, c, name); ok {
+				return usage("%s is a service: it answers under its own address, not through the API", name).WithHint("curl %s", url)
+			}
 			return a.notFound(ctx, c, t, mustKind("function"), name, "cannot invoke "+name+": no such function")
 		}
 	}

@@ -93,8 +93,10 @@ func (a *app) runLogs(ctx context.Context, args []string, f logsFlags) error {
 	}
 	if !any && q.Function != "" {
 		// Nothing written, or no such function: the second is an error.
-		if _, err := a.get(ctx, c, t, mustKind("function"), q.Function); err != nil {
-			return err
+		if _, ok := a.service(ctx, c, q.Function); !ok {
+			if _, err := a.get(ctx, c, t, mustKind("function"), q.Function); err != nil {
+				return err
+			}
 		}
 		a.say("%s wrote nothing%s", q.Function, map[bool]string{true: " since then"}[f.since != ""])
 	}

@@ -33,7 +33,7 @@ func kind(word string) (api.Kind, error) {
 
 // mustKind is the kind called name, which is one of ours.
 func mustKind(name string) api.Kind {
-	k, ok := api.FindKind(name)
+	k, ok := api.FindIn(node.Kinds(), name)
 	if !ok {
 		panic("no kind " + name)
 	}
@@ -129,7 +129,7 @@ func (a *app) notFound(ctx context.Context, c *client.Client, t target, k api.Ki
 	if k.Namespaced {
 		in = " in tenant " + c.Namespace()
 	}
-	if !strings.Contains(what, name) {
+	if !strings.HasSuffix(what, " "+name) && !strings.Contains(what, " "+name+":") {
 		what += " " + name
 	}
 	e := api.Errorf(api.CodeNotFound, "%s%s%s", what, in, t.where()).WithHint("hearth get %s lists what there is", k.Plural)
