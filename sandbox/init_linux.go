@@ -115,14 +115,7 @@ func sandboxInit(fd int) int {
 	if err := c.send(reply{Stage: "exec"}); err != nil {
 		return 125
 	}
-	// A file that was just written is busy until every process forked meanwhile,
-	// which has its descriptor too, has exec'ed: some milliseconds.
-	for range 100 {
-		if err = syscall.Exec(path, q.Args, q.Env); err != syscall.ETXTBSY {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
+	err = whileBusy(func() error { return syscall.Exec(path, q.Args, q.Env) })
 	return fail(126, fmt.Errorf("%s: %w", path, err))
 }
 
@@ -135,7 +128,11 @@ func miniInit(c wire, path string, q request, fail func(int, error) int) int {
 	for i := range files {
 		files[i] = uintptr(i)
 	}
-	pid, err := syscall.ForkExec(path, q.Args, &syscall.ProcAttr{Env: q.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}})
+	var pid int
+	err := whileBusy(func() (err error) {
+		pid, err = syscall.ForkExec(path, q.Args, &syscall.ProcAttr{Env: q.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true}})
+		return err
+	})
 	if err != nil {
 		return fail(126, fmt.Errorf("%s: %w", path, err))
 	}
@@ -191,6 +188,19 @@ func miniInit(c wire, path string, q request, fail func(int, error) int) int {
 			}
 		}
 	}
+}
+
+// whileBusy runs a program. A file that was just written is busy until every
+// process forked meanwhile, which has its descriptor too, has exec'ed: some
+// milliseconds.
+func whileBusy(run func() error) (err error) {
+	for range 100 {
+		if err = run(); err != syscall.ETXTBSY {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return err
 }
 
 // plan takes the descriptors that come with a request and carries out its plan.
