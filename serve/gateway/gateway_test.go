@@ -113,6 +113,10 @@ type world struct {
 func newWorld(t testing.TB) *world { return newWorldWith(t, gateway.Config{}) }
 
 func newWorldWith(t testing.TB, c gateway.Config) *world {
+	return newWorldServed(t, c, func(ctx context.Context, g *gateway.Gateway, l net.Listener) error { return g.Serve(ctx, l, nil) })
+}
+
+func newWorldServed(t testing.TB, c gateway.Config, serve func(context.Context, *gateway.Gateway, net.Listener) error) *world {
 	s := memory.NewStore()
 	w := &world{t: t, store: s, waker: &waker{by: map[string]func() (engine.Instance, error){}}, calls: &calls{c: make(chan record.Call, 1000)}}
 	c.Store, c.Waker, c.Records = s, w.waker, w.calls
@@ -126,7 +130,7 @@ func newWorldWith(t testing.TB, c gateway.Config) *world {
 	var wg sync.WaitGroup
 	wg.Go(func() { w.g.Follow(ctx) })
 	wg.Go(func() {
-		if err := w.g.Serve(ctx, l, nil); err != nil {
+		if err := serve(ctx, w.g, l); err != nil {
 			t.Error(err)
 		}
 	})
@@ -237,10 +241,18 @@ func always(in *instance) func() (engine.Instance, error) {
 }
 
 // both runs f against a function answered by h over each protocol.
+//
+// Each is called twice: as clients do, and without the short way of plain
+// requests, which must make no difference.
 func both(t *testing.T, spec api.RevisionSpec, h http.HandlerFunc, f func(t *testing.T, w *world)) {
 	for _, p := range []string{api.ProtocolHearth, api.ProtocolHTTP} {
 		t.Run(p, func(t *testing.T) {
 			w := newWorld(t)
+			w.function("f", spec, always(peer(t, p, h)))
+			f(t, w)
+		})
+		t.Run(p+" by net/http", func(t *testing.T) {
+			w := newWorldServed(t, gateway.Config{}, gateway.ServeByNetHTTP)
 			w.function("f", spec, always(peer(t, p, h)))
 			f(t, w)
 		})

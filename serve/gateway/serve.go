@@ -26,22 +26,7 @@ const (
 // takes no new calls, waits for those in progress, 30 seconds at most, and
 // returns nil.
 func (g *Gateway) Serve(ctx context.Context, l net.Listener, config *tls.Config) error {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(config != nil)
-	protocols.SetUnencryptedHTTP2(config == nil)
-	s := &http.Server{
-		Handler: g, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader - 4096, // net/http adds that much
-		Protocols: protocols, TLSConfig: config, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
-		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
-			if t, ok := nc.(*tls.Conn); ok {
-				nc = t.NetConn()
-			}
-			return context.WithValue(ctx, guardKey{}, nc)
-		},
-		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 250},
-	}
-	s.Handler = refuse{g}
+	s := g.server(config)
 	both := h2.New(h2.Config{Handler: g, Log: g.log, HeaderTime: headerTime, IdleTime: idleTime})
 	s.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
 		"h2": func(_ *http.Server, nc *tls.Conn, _ http.Handler) {
@@ -73,6 +58,25 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener, config *tls.Config)
 		wg.Wait()
 		return err
 	}, f, s, both)
+}
+
+// server is net/http's, for what is neither plain HTTP/1.1 nor HTTP/2.
+func (g *Gateway) server(config *tls.Config) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(config != nil)
+	protocols.SetUnencryptedHTTP2(config == nil)
+	return &http.Server{
+		Handler: refuse{g}, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader - 4096, // net/http adds that much
+		Protocols: protocols, TLSConfig: config, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
+			if t, ok := nc.(*tls.Conn); ok {
+				nc = t.NetConn()
+			}
+			return context.WithValue(ctx, guardKey{}, nc)
+		},
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 250},
+	}
 }
 
 // ender is a server that can be ended well, or at once.

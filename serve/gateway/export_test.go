@@ -1,0 +1,26 @@
+package gateway
+
+import (
+	"context"
+	"net"
+	"sync"
+)
+
+// ServeByNetHTTP is Serve with every connection handed to net/http at once.
+func ServeByNetHTTP(ctx context.Context, g *Gateway, l net.Listener) error {
+	s := g.server(nil)
+	behind := &guardListener{Listener: l, ended: make(chan struct{}), handed: make(chan *guard)}
+	return until(ctx, func() error {
+		var wg sync.WaitGroup
+		wg.Go(func() { s.Serve(behind) })
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				behind.Close()
+				wg.Wait()
+				return nil
+			}
+			behind.take(nc, nil)
+		}
+	}, s)
+}
