@@ -173,7 +173,7 @@ func FuzzConnection(f *testing.F) {
 			mu.Lock()
 			saw = nil
 			mu.Unlock()
-			fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+			fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
