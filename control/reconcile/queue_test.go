@@ -71,7 +71,7 @@ func TestQueueOneWorkerPerKey(t *testing.T) {
 	}
 	inQueue(t, 4, do, func(q *queue[string]) {
 		start := time.Now()
-		for _, k := range []string{"a", "b", "c", "a", "b"} {
+		for _, k := range []string{"a", "b", "c"} {
 			q.add(k)
 		}
 		synctest.Wait() // all three run
