@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"sync"
@@ -226,6 +227,9 @@ func (f *Foreign) see(t store.EventType, r store.Record) {
 	}
 	if was {
 		f.enqueue(old) // what it no longer leads to
+		if reserved := []byte(api.AnnotationReserve); bytes.Contains(old.Value, reserved) && !bytes.Contains(r.Value, reserved) {
+			f.soft.wake(r.Key) // it is wanted now
+		}
 	}
 	f.enqueue(r)
 }

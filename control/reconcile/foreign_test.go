@@ -280,7 +280,9 @@ func TestForeignReserve(t *testing.T) {
 				t.Fatal(err)
 			}
 			rev := nativeRevision(rec)
-			rev.Metadata.Annotations = map[string]string{api.AnnotationReserve: value}
+			if rev.Metadata.Annotations = nil; value != "" {
+				rev.Metadata.Annotations = map[string]string{api.AnnotationReserve: value}
+			}
 			w.write(k, rev, rec.Revision)
 			synctest.Wait()
 		}
@@ -290,6 +292,8 @@ func TestForeignReserve(t *testing.T) {
 		if n := len(w.seen(&w.checks)); n != tried {
 			t.Errorf("tried %d times more", n-tried)
 		}
+		annotate("") // and fails once more
+		annotate("true")
 		w.set(func() { w.failing = "" })
 		annotate("")
 		if a := w.widget("a"); a.Status.Ready != api.True {
@@ -403,6 +407,37 @@ func TestForeignAgainAndRestart(t *testing.T) {
 			t.Errorf("after a restart %+v, %d more checks", w.widget("b").Status, len(w.seen(&w.checks))-checks)
 		}
 	})
+}
+
+// TestMirror: changes may come twice and in any order; the newest counts.
+func TestMirror(t *testing.T) {
+	k := widgetKey("a")
+	rec := func(rev int64) store.Record {
+		return store.Record{Key: k, Revision: rev, Value: []byte(`{"metadata":{"ownerReferences":[{"uid":"u","controller":true}]}}`)}
+	}
+	orders := [][]int64{{1, 2}, {2, 1}, {1, -2}, {-2, 1}, {1, -2, 3}, {-2, 3, 1}, {3, -2, 1}, {1, -2, 1}, {3, 1, -2}}
+	for _, order := range orders {
+		m := newMirror(ForeignConfig{Dialect: &toy{}})
+		newest := int64(0)
+		for _, rev := range order {
+			if max(rev, -rev) > max(newest, -newest) {
+				newest = rev
+			}
+			if rev > 0 {
+				m.put(rec(rev))
+			} else {
+				m.drop(k, -rev)
+			}
+		}
+		got, there := m.Get(k)
+		if there != (newest > 0) || there && got.Revision != newest {
+			t.Errorf("%v: it has %d (%t)", order, got.Revision, there)
+		}
+		needed := store.Key{Resource: gadgets, Namespace: "shop", Name: "a"}
+		if len(m.Owned("u")) != len(m.Needing(needed)) || (len(m.Owned("u")) == 1) != there {
+			t.Errorf("%v: owned %v, needing %v", order, m.Owned("u"), m.Needing(needed))
+		}
+	}
 }
 
 func TestAdmitted(t *testing.T) {

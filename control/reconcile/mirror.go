@@ -21,7 +21,11 @@ type mirror struct {
 	needs   map[store.Key]map[store.Key]bool // by what is needed
 	owned   map[string]map[store.Key]bool    // by uid of the controller
 	images  map[string]images
+	gone    map[store.Key]int64 // when what is not there went, as far as it may matter
 }
+
+// maxGone bounds mirror.gone: an own write is seen moments after it was made.
+const maxGone = 4096
 
 type images struct {
 	refs map[string]string
@@ -31,7 +35,7 @@ type images struct {
 func newMirror(cfg ForeignConfig) *mirror {
 	m := &mirror{
 		cfg: cfg, held: map[string]bool{}, records: map[store.Key]store.Record{}, needs: map[store.Key]map[store.Key]bool{},
-		owned: map[string]map[store.Key]bool{}, images: map[string]images{},
+		owned: map[string]map[store.Key]bool{}, images: map[string]images{}, gone: map[store.Key]int64{},
 	}
 	for _, r := range slices.Concat(cfg.Dialect.Kinds(), cfg.Dialect.Reads(), []string{api.Revisions}) {
 		if !m.held[r] {
@@ -106,9 +110,10 @@ func (m *mirror) Replicas(namespace, revision string) (int, int) {
 func (m *mirror) put(r store.Record) (old store.Record, was, news bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if old, was = m.records[r.Key]; was && old.Revision >= r.Revision {
+	if old, was = m.records[r.Key]; was && old.Revision >= r.Revision || m.gone[r.Key] > r.Revision {
 		return old, was, false
 	}
+	delete(m.gone, r.Key)
 	if was {
 		m.unlink(old)
 	}
@@ -122,12 +127,20 @@ func (m *mirror) put(r store.Record) (old store.Record, was, news bool) {
 	return old, was, true
 }
 
-// drop takes out what is at k, unless it is newer than at.
+// drop takes out what is at k, unless it is newer than at. What is older and
+// comes later (an own write that is seen after someone removed it) stays out.
 func (m *mirror) drop(k store.Key, at int64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old, was := m.records[k]
-	if !was || old.Revision > at {
+	if was && old.Revision > at {
+		return false
+	}
+	if len(m.gone) >= maxGone {
+		clear(m.gone)
+	}
+	m.gone[k] = at
+	if !was {
 		return false
 	}
 	m.unlink(old)

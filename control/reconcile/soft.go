@@ -67,6 +67,13 @@ func (s *soft) rest(k store.Key, now time.Time) time.Duration {
 	return 0
 }
 
+// wake makes k due.
+func (s *soft) wake(k store.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.due, k)
+}
+
 // retry makes everything of a namespace due that failed.
 func (s *soft) retry(namespace string) (keys []store.Key) {
 	s.mu.Lock()
