@@ -8,6 +8,7 @@ import socket
 import struct
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 CLONE_NEWPID = 0x20000000
 EPERM, EEXIST, EINVAL = 1, 17, 22
 
@@ -26,10 +27,8 @@ def _bytes(s):
     return s.encode() if s else None
 
 
-def _prctl(option, *args):
-    args = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in args]
-    args += [ctypes.c_ulong(0)] * (4 - len(args))
-    _check(_libc.prctl(ctypes.c_int(option), *args))
+def _prctl(option, a, b=0, c=0, d=0):
+    _check(_libc.prctl(option, a, b, c, d))
 
 
 def unshare(fds, flags):
@@ -91,12 +90,12 @@ def dropbounding(fds, *keep):
         if n in keep:
             continue
         try:
-            _prctl(24, n, 0, 0, 0)
+            _prctl(24, n)
         except OSError as err:
             if err.errno != EINVAL or n == 0:
                 raise
             break
-    _prctl(47, 4, 0, 0, 0)
+    _prctl(47, 4)
 
 
 def dropcaps(fds):
@@ -108,7 +107,7 @@ def seccomp(fds, program):
     code = base64.b64decode(program)
     keep = ctypes.create_string_buffer(code, len(code))
     head = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(keep)))
-    _prctl(22, 2, ctypes.c_void_p(ctypes.addressof(head)), 0, 0)
+    _prctl(22, 2, ctypes.addressof(head))
 
 
 OPS = {
@@ -129,8 +128,8 @@ OPS = {
     "setgroups": lambda fds, *groups: os.setgroups(list(groups)),
     "setgid": lambda fds, gid: os.setresgid(gid, gid, gid),
     "setuid": lambda fds, uid: os.setresuid(uid, uid, uid),
-    "nonewprivs": lambda fds: _prctl(38, 1, 0, 0, 0),
-    "dumpable": lambda fds, n: _prctl(4, n, 0, 0, 0),
+    "nonewprivs": lambda fds: _prctl(38, 1),
+    "dumpable": lambda fds, n: _prctl(4, n),
 }
 
 
