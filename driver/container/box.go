@@ -99,6 +99,10 @@ func (i *instance) run(ctx context.Context, c *engine.Container, n int, r role) 
 		Layers: layers, ReadOnly: c.ReadOnlyRoot, Mounts: mounts, User: img.Config.User, UID: c.User, GID: c.Group, NonRoot: c.NonRoot,
 		AddCaps: c.AddCaps, DropCaps: c.DropCaps,
 	}
+	if err := i.engine.slot(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { <-i.engine.slots }()
 	b := &box{spec: c, img: img, begun: time.Now()}
 	if !i.engine.host.Overlay() || len(layers) == 0 {
 		root.Layers, root.Dir = nil, filepath.Join(i.engine.copies, i.boxID(n))

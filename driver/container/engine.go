@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -70,6 +71,7 @@ type Engine struct {
 	boot   string // makes instance ids unique over restarts
 	serial atomic.Int64
 	blanks *blanks
+	slots  chan struct{} // bounds what is made at a time
 
 	mu        sync.Mutex
 	instances map[*instance]struct{}
@@ -102,7 +104,7 @@ func Open(o Options) (*Engine, error) {
 	rand.Read(b[:])
 	e := &Engine{
 		o: o, log: o.Log, host: o.Host, copies: copies, boot: strings.ToLower(base32.StdEncoding.EncodeToString(b[:])[:4]),
-		instances: map[*instance]struct{}{}, closing: make(chan struct{}),
+		instances: map[*instance]struct{}{}, closing: make(chan struct{}), slots: make(chan struct{}, 2*runtime.NumCPU()),
 	}
 	e.blanks = &blanks{engine: e, want: max(o.Blanks, 0)}
 	return e, nil
@@ -197,6 +199,18 @@ func (e *Engine) Forget(ctx context.Context, artifact string) error {
 
 // Findings implements engine.Engine.
 func (e *Engine) Findings() []engine.Finding { return e.host.Findings() }
+
+// slot waits for a turn to make something: networks and boxes are work for a
+// processor, so more at a time would only make each of them later. The caller
+// gives it back with <-e.slots.
+func (e *Engine) slot(ctx context.Context) error {
+	select {
+	case e.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // begin says that a Start is under way; its context ends when the engine closes.
 func (e *Engine) begin(ctx context.Context) (context.Context, func(), error) {

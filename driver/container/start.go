@@ -77,7 +77,11 @@ func (e *Engine) start(ctx context.Context, s *engine.Spec, limit time.Duration)
 		}
 		return nil, err
 	}
-	b, err := e.blanks.take(s)
+	var b *blank
+	if err = e.slot(ctx); err == nil {
+		b, err = e.blanks.take(s)
+		<-e.slots
+	}
 	if err != nil {
 		release(images)
 		return nil, err
