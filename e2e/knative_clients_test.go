@@ -121,3 +121,51 @@ func TestKnativeContainers(t *testing.T) {
 	kn.ok(l("Revision 'multi-00001' deleted"), "revision", "delete", "multi-00001")
 	kn.ok(l("Service 'multi' successfully deleted"), "service", "delete", "multi", "--wait")
 }
+
+const showProgram = `package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+)
+
+func main() {
+	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		conf, _ := os.ReadFile("/conf/COLOR")
+		pw, _ := os.ReadFile("/pw/PW")
+		write := func(p string) bool { return os.WriteFile(p, []byte("x"), 0o600) == nil }
+		fmt.Fprintln(w, os.Getenv("COLOR"), os.Getenv("SECRET"), strings.Join(os.Args[1:], ","), os.Getuid(), string(conf), string(pw),
+			write("/scratch/x"), write("/conf/x"), r.Proto, os.Getenv("PORT"), r.Header.Get("X-Forwarded-Proto"))
+	})
+	srv := &http.Server{Addr: ":" + os.Getenv("PORT"), Protocols: new(http.Protocols)}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	panic(srv.ListenAndServe())
+}
+`
+
+// TestKnFlags: what kn's flags say arrives in the container.
+func TestKnFlags(t *testing.T) {
+	s := up(t)
+	kn, kubectl := s.kn(t), s.kubectl(t)
+	image := s.image(t, "show:1", showProgram)
+	l := func(p ...string) []string { return p }
+	kubectl.ok(l("created"), "create", "configmap", "settings", "--from-literal=COLOR=red")
+	kubectl.ok(l("created"), "create", "secret", "generic", "db", "--from-literal=PW=secret")
+	kn.ok(l("Service 'full' created to latest revision 'full-00001'"), "service", "create", "full", "--image", image,
+		"--env", "A=b", "--env-from", "cm:settings", "--env-value-from", "SECRET=secret:db:PW", "--arg", "x", "--arg", "$(A)y", "--port", "h2c:9000",
+		"--concurrency-limit", "10", "--scale", "1..3", "--timeout", "20", "--request", "cpu=100m", "--limit", "memory=64Mi",
+		"--probe-liveness", "http::9000:/", "--probe-readiness", "http:::/", "--user", "1000",
+		"--mount", "/conf=cm:settings", "--volume", "pw=secret:db", "--mount", "/pw=pw", "--mount", "/scratch=emptyDir:scratch")
+	if code, got := s.at(t, "full.default.localhost"); code != 200 || got != "red secret x,by 1000 red secret true false HTTP/2.0 9000 http" {
+		t.Errorf("%d %q", code, got)
+	}
+	kn.ok(l(`Replicas:\s+1/1`), "revision", "describe", "full-00001")
+	kn.ok(l(`Service 'inner' created`, `http://inner\.default\.svc\.cluster\.local`), "service", "create", "inner", "--image", image, "--cluster-local")
+	if code, got := s.at(t, "inner.default.localhost"); code != 404 {
+		t.Errorf("a service for the cluster answers outside: %d %q", code, got)
+	}
+	kn.fails(l("RevisionFailed", "hearth.local/default/none:1"), "service", "create", "none", "--image", "hearth.local/default/none:1", "--wait-timeout", "30")
+}
