@@ -71,6 +71,10 @@ func (s *step) route(o *Route) {
 		spec.TLS = &api.RouteTLS{Redirect: true}
 	}
 	if d == nil {
+		if fn, _ := get[api.Function](s, api.Functions, s.k.Name); fn != nil && fn.Spec.Visibility != "private" && host == s.k.Name+"."+s.k.Namespace+"."+s.d.c.Domain && !local {
+			c.no(ConditionIngress, "HostTaken", "There is an existing Function %q, which answers at %s.", s.k.Name, host)
+			return
+		}
 		d = create(s.key(api.Routes, nativeRoute(s.k.Name)), api.GroupVersion, "Route")
 	}
 	stale := s.native(d, spec, s.owner(APIVersion, "Route"))

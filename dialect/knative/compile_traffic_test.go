@@ -314,6 +314,30 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
+// TestHostTaken: a Service does not take the host of a function that was there
+// before, and gets it when the function goes.
+func TestHostTaken(t *testing.T) {
+	w := newWorld(t)
+	w.apply(api.Functions, `{"metadata":{"name":"hello","namespace":"shop"}}`)
+	w.apply(Services, service("img:1", ""))
+	w.settle()
+	svc := must[Service](w, Services, "hello")
+	wantCondition(t, svc.Status.Conditions, "RoutesReady", api.False, "HostTaken", `There is an existing Function "hello", which answers at hello.shop.example.com.`)
+	if read[api.Route](w, api.Routes, "hello.knative") != nil {
+		t.Error("the function's host is taken")
+	}
+	w.delete(key(api.Functions, "shop", "hello"))
+	w.settle()
+	if svc := must[Service](w, Services, "hello"); !svc.Status.Conditions.Ready() {
+		t.Errorf("%+v", svc.Status)
+	}
+	w.apply(api.Functions, `{"metadata":{"name":"hello","namespace":"shop"}}`)
+	w.settle()
+	if svc := must[Service](w, Services, "hello"); !svc.Status.Conditions.Ready() || read[api.Route](w, api.Routes, "hello.knative") == nil {
+		t.Errorf("a later function takes the host of a Service: %+v", svc.Status)
+	}
+}
+
 // TestWithoutService: a Configuration and a Route can stand for themselves.
 func TestWithoutService(t *testing.T) {
 	w := newWorld(t)
