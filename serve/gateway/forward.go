@@ -205,7 +205,7 @@ func (c *call) unfit(client *frame.Client, err error) bool {
 		return true
 	case !api.IsCode(err, api.CodeTimeout):
 		return false
-	case c.rev.concurrency <= 1:
+	case c.rev.concurrency == 0, c.rev.concurrency == 1:
 		return true
 	case client == nil:
 		return false
