@@ -346,3 +346,11 @@ func TestTasks(t *testing.T) {
 		t.Error("a task runs in a box that has ended")
 	}
 }
+
+// TestOwnProgramIsReadOnly looks at the first process of a box, which is this
+// binary, as user 0 of a host without user namespaces would.
+func TestOwnProgramIsReadOnly(t *testing.T) {
+	h := open(t, func(o *Options) { o.Without = []string{"container users"} })
+	c := Config{Root: &Root{Layers: []string{layer(t, nil)}}, Init: true}
+	want(t, inRoot(t, h, c, "program", "/proc/1/exe"), "true")
+}

@@ -86,6 +86,14 @@ func do(what string, args []string) string {
 			f.Close()
 		}
 		return say("opened", err)
+	case "program": // whether that of a process could be written to, once it has ended
+		f, err := os.Open(args[0])
+		if err != nil {
+			return say("", err)
+		}
+		var st syscall.Statfs_t
+		err = syscall.Fstatfs(int(f.Fd()), &st)
+		return say(st.Flags&1 != 0, err) // ST_RDONLY
 	case "listen":
 		l, err := net.Listen("tcp", args[0])
 		if err == nil {
