@@ -8,6 +8,11 @@
 // itself again as "sandbox-init" between clone and exec, so its main function has
 // to call Main first.
 //
+// By default a box sees the host's system folders, read-only. With a Root it has
+// a file system of its own instead, made of the layers of an image, and users that
+// are nobody on the host; such boxes are made in the network of a Shared, which
+// several of them can have in common.
+//
 // What a box is made of is pure data, a Plan; PLAN.md specifies it, because
 // zygotes written in other languages execute plans too.
 //
@@ -78,7 +83,8 @@ type Config struct {
 	Binds   []Bind
 	Network string // NetworkHost, NetworkPrivate, NetworkNone; default host
 	// Limits: 0 means no limit of memory and processor, 1024 processes, and
-	// 256 MiB of /tmp (which counts as memory while it is used).
+	// 256 MiB of /tmp (which counts as memory while it is used). With a Root,
+	// what is written goes to the disk without a bound: see Box.Disk.
 	Limits engine.Limits
 	// Files become descriptors 3, 4, … inside. The caller keeps its copies.
 	Files []*os.File
