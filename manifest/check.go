@@ -11,6 +11,9 @@ import (
 func check(k api.Kind, data []byte) []api.FieldError {
 	obj, errs := api.Decode(k, data)
 	if len(errs) > 0 {
+		if k.Refuse != nil {
+			return fields(k.Refuse("", errs))
+		}
 		return errs
 	}
 	var h struct {
@@ -36,7 +39,11 @@ func admit(k api.Kind, data []byte) []api.FieldError {
 	if err := json.Unmarshal(data, &a.Object); err != nil {
 		return []api.FieldError{{Message: err.Error()}}
 	}
-	err := k.Admit(a)
+	return fields(k.Admit(a))
+}
+
+// fields are what an error of a kind's API is about.
+func fields(err error) []api.FieldError {
 	if err == nil {
 		return nil
 	}

@@ -230,3 +230,21 @@ func TestKubectlList(t *testing.T) {
 	w.okIn(list, []string{"service.serving.knative.dev/hello", "configuration.serving.knative.dev/hello"}, "apply", "-f", "-")
 	w.fails(strings.Replace(list, "containers:", "contaners:", 1), []string{"contaners"}, "apply", "-f", "-")
 }
+
+// TestKnativeGoesWithItsNamespace: foreign kinds are collected like native ones,
+// by namespace and by owner.
+func TestKnativeGoesWithItsNamespace(t *testing.T) {
+	w := newKnative(t)
+	w.want(201, "POST", nsPath, "", m{"apiVersion": "v1", "kind": "Namespace", "metadata": m{"name": "shop"}})
+	service := m{"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": m{"name": "hello"},
+		"spec": m{"template": m{"spec": m{"containers": l{m{"image": "example.com/hello"}}}}}}
+	o := w.want(201, "POST", "/apis/serving.knative.dev/v1/namespaces/shop/services", "", service)
+	owned := m{"apiVersion": "serving.knative.dev/v1", "kind": "Configuration", "spec": service["spec"], "metadata": m{
+		"name": "hello", "ownerReferences": l{m{"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": "hello", "uid": at(o, "metadata", "uid"), "controller": true, "blockOwnerDeletion": true}}}}
+	w.want(201, "POST", "/apis/serving.knative.dev/v1/namespaces/shop/configurations", "", owned)
+	w.ok([]string{"deleted"}, "delete", "ksvc", "hello", "-n", "shop", "--cascade=foreground", "--timeout=20s")
+	w.want(404, "GET", "/apis/serving.knative.dev/v1/namespaces/shop/configurations/hello", "", nil)
+	w.want(201, "POST", "/apis/serving.knative.dev/v1/namespaces/shop/services", "", service)
+	w.ok([]string{"deleted"}, "delete", "namespace", "shop", "--timeout=20s")
+	w.want(404, "GET", "/apis/serving.knative.dev/v1/namespaces/shop/services/hello", "", nil)
+}
