@@ -3,6 +3,7 @@ package sandbox
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -17,18 +18,18 @@ import (
 )
 
 // tool is a static program for images, compiled once.
-var tool = sync.OnceValues(func() (string, error) {
+var tool = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "hearth-tool-")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	defer os.RemoveAll(dir)
 	c := exec.Command("go", "build", "-o", filepath.Join(dir, "tool"), "./testdata/tool")
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := c.CombinedOutput()
-	if err != nil {
-		return string(out), err
+	if out, err := c.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, out)
 	}
-	return filepath.Join(dir, "tool"), nil
+	return os.ReadFile(filepath.Join(dir, "tool"))
 })
 
 // layer makes a folder with the tool at /bin/tool and other files; a name that
@@ -38,15 +39,12 @@ func layer(t testing.TB, files map[string]string) string {
 	dir := t.TempDir()
 	exe, err := tool()
 	if err != nil {
-		t.Fatal(exe, err)
+		t.Fatal(err)
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(exe)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "bin/tool"), b, 0o755)
-	}
+	err = os.WriteFile(filepath.Join(dir, "bin/tool"), exe, 0o755)
 	for name, text := range files {
 		if err != nil {
 			break
