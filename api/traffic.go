@@ -87,7 +87,7 @@ type Redirect struct {
 
 // HeaderRules change headers on their way: remove first, then set, then add.
 type HeaderRules struct {
-	Set    map[string]string `json:"set,omitempty" doc:"Headers with the one value they get."`
+	Set    map[string]string `json:"set,omitempty" doc:"Headers with the one value they get; of a request also Host."`
 	Add    map[string]string `json:"add,omitempty" doc:"Values that join those that are there."`
 	Remove []string          `json:"remove,omitempty" doc:"Headers taken out."`
 }

@@ -52,8 +52,8 @@ func validateRoute(obj any) (errs []FieldError) {
 	if m := s.Mirror; m != nil && (m.Function == "") == (m.Revision == "") {
 		bad("spec.mirror", "such as mirror: {revision: shop-7, percent: 10}", "exactly one of function and revision is needed")
 	}
-	errs = append(errs, validateHeaders("spec.requestHeaders", s.RequestHeaders)...)
-	errs = append(errs, validateHeaders("spec.responseHeaders", s.ResponseHeaders)...)
+	errs = append(errs, validateHeaders("spec.requestHeaders", s.RequestHeaders, true)...)
+	errs = append(errs, validateHeaders("spec.responseHeaders", s.ResponseHeaders, false)...)
 	errs = append(errs, validateLimits(&s)...)
 	return append(errs, validateTLS(&s)...)
 }
@@ -70,8 +70,7 @@ func validateTargets(s *RouteSpec) (errs []FieldError) {
 		if r.Path != "" && !strings.HasPrefix(r.Path, "/") {
 			errs = append(errs, FieldError{Path: "spec.redirect.path", Message: fmt.Sprintf("%q must start with /", r.Path), Hint: "such as /new/{name}"})
 		}
-		host, port, _ := strings.Cut(r.Host, ":")
-		if r.Host != "" && (CheckSubdomain(host) != "" || strings.Trim(port, "0123456789") != "") {
+		if r.Host != "" && !isHostPort(r.Host) {
 			errs = append(errs, FieldError{Path: "spec.redirect.host", Message: fmt.Sprintf("%q is not a host", r.Host), Hint: "such as www.example.com or www.example.com:8443"})
 		}
 		if r.Scheme == "" && r.Host == "" && r.Path == "" {
@@ -115,18 +114,22 @@ func checkTag(path, tag string, seen map[string]bool) (errs []FieldError) {
 	return errs
 }
 
-// fixed are headers rules may not touch: how a message is framed and where it
-// goes is decided by the gateway.
+// fixed are headers rules may not touch: how a message is framed is decided by
+// the gateway. A request's host may be set, as it has exactly one.
 var fixed = []string{
 	"connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
 }
 
-func validateHeaders(path string, r *HeaderRules) (errs []FieldError) {
+func validateHeaders(path string, r *HeaderRules, request bool) (errs []FieldError) {
 	if r == nil {
 		return nil
 	}
 	name := func(at, n string) {
 		switch lower := strings.ToLower(n); {
+		case lower == "host" && request && at == ".set":
+			if !isHostPort(r.Set[n]) {
+				errs = append(errs, FieldError{Path: path + at + "." + n, Message: fmt.Sprintf("%q is not a host", r.Set[n]), Hint: "such as www.example.com or www.example.com:8443"})
+			}
 		case !token(n):
 			errs = append(errs, FieldError{Path: path + at, Message: fmt.Sprintf("%q is not a header's name", n), Hint: "such as X-Frame-Options"})
 		case slices.Contains(fixed, lower) || strings.HasPrefix(lower, "x-hearth-"):
@@ -147,6 +150,12 @@ func validateHeaders(path string, r *HeaderRules) (errs []FieldError) {
 		name(".remove", n)
 	}
 	return errs
+}
+
+// isHostPort reports whether s is a host, with a port or without.
+func isHostPort(s string) bool {
+	host, port, _ := strings.Cut(s, ":")
+	return CheckSubdomain(host) == "" && strings.Trim(port, "0123456789") == ""
 }
 
 // token reports whether s is a token of RFC 9110.

@@ -120,7 +120,7 @@ func (c *call) forward(l engine.Lease, left time.Duration) (broken bool, err err
 		a = r
 	} else if k.http != nil {
 		c.hrq = h1.Request{
-			Method: c.r.Method, Target: c.path, Host: c.r.Host, Header: c.fields, Length: c.r.ContentLength,
+			Method: c.r.Method, Target: c.path, Host: c.authority(), Header: c.fields, Length: c.r.ContentLength,
 			First: c.first(), Body: c.streamed(), Trailer: c.trailer(), Upgrade: upgrade, Deadline: left, Informational: c.informational(),
 		}
 		r, err := k.http.Do(ctx, &c.hrq)
@@ -165,7 +165,7 @@ func (c *call) framed(upgrade string, left time.Duration) {
 		f = append(f, frame.Field{Name: "connection", Value: "upgrade"}, frame.Field{Name: "upgrade", Value: upgrade})
 	}
 	c.frq = frame.Request{
-		Method: c.r.Method, Target: c.path, Authority: c.r.Host, Scheme: scheme, Remote: c.r.RemoteAddr, ID: c.id, Deadline: left,
+		Method: c.r.Method, Target: c.path, Authority: c.authority(), Scheme: scheme, Remote: c.r.RemoteAddr, ID: c.id, Deadline: left,
 		Header: f, First: c.first(), Body: c.streamed(), Trailer: c.trailer(), Upgrade: upgrade != "", Informational: c.informational(),
 	}
 }

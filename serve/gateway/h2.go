@@ -28,7 +28,7 @@ func (c *call) overH2(cl *h2.Client, left time.Duration) (*h2answer, error) {
 		a.until = c.start.Add(d)
 	}
 	rq := &h2.Request{
-		Method: c.r.Method, Scheme: "http", Target: c.path, Host: c.r.Host, Header: c.fields, Length: c.r.ContentLength, First: c.first(),
+		Method: c.r.Method, Scheme: "http", Target: c.path, Host: c.authority(), Header: c.fields, Length: c.r.ContentLength, First: c.first(),
 		Trailer: c.trailer(), Deadline: left, Informational: c.informational(),
 	}
 	if b := c.streamed(); b != nil {

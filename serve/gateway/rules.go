@@ -136,6 +136,7 @@ func (c *call) redirect(status int, scheme, host, uri string) {
 
 // headerRules change a header.
 type headerRules struct {
+	host   string          // instead of the client's; empty: that one
 	remove map[string]bool // canonical; also those that are set
 	add    []frame.Field
 }
@@ -149,6 +150,10 @@ func newHeaderRules(r *api.HeaderRules) *headerRules {
 		x.remove[canonical(n)] = true
 	}
 	for n, v := range r.Set {
+		if canonical(n) == "Host" { // no field: each protocol has its own place for it
+			x.host = v
+			continue
+		}
 		x.remove[canonical(n)] = true
 		x.add = append(x.add, frame.Field{Name: canonical(n), Value: v})
 	}
@@ -156,6 +161,14 @@ func newHeaderRules(r *api.HeaderRules) *headerRules {
 		x.add = append(x.add, frame.Field{Name: canonical(n), Value: v})
 	}
 	return x
+}
+
+// authority is the host the instance sees.
+func (c *call) authority() string {
+	if x := c.target.rules; x != nil && x.request != nil && x.request.host != "" {
+		return x.request.host
+	}
+	return c.r.Host
 }
 
 // fields changes a request's header.

@@ -340,6 +340,36 @@ func TestHeaderRules(t *testing.T) {
 	})
 }
 
+// TestHostRule: the instance sees one Host, the route's, whatever it speaks; so
+// does that of a copy.
+func TestHostRule(t *testing.T) {
+	for _, protocol := range []string{api.ProtocolHearth, api.ProtocolHTTP, api.ProtocolH2C} {
+		t.Run(protocol, func(t *testing.T) {
+			seen := make(chan string, 1)
+			w := newWorld(t)
+			w.function("f", api.RevisionSpec{}, always(h2Peer(t, protocol, func(rw http.ResponseWriter, r *http.Request) {
+				fmt.Fprintln(rw, r.Host, r.Header["Host"], r.Header["X-Forwarded-Host"])
+			})))
+			w.function("m", api.RevisionSpec{}, always(h2Peer(t, protocol, func(_ http.ResponseWriter, r *http.Request) {
+				seen <- r.Host
+			})))
+			w.route("r", api.RouteSpec{
+				Host: "r.test", Prefix: "/", Targets: []api.RouteTarget{{Function: "f"}}, Mirror: &api.Mirror{Function: "m"},
+				RequestHeaders: &api.HeaderRules{Set: map[string]string{"host": "inner.test:81"}},
+			})
+			if status, body, _ := w.at("GET", "r.test", "/"); status != 200 || body != "inner.test:81 [] [r.test]\n" {
+				t.Errorf("%d %s", status, body)
+			}
+			if got := <-seen; got != "inner.test:81" {
+				t.Errorf("the copy has the host %s", got)
+			}
+			if status, body, _ := w.at("GET", "f.localhost", "/"); status != 200 || body != "f.localhost [] [f.localhost]\n" {
+				t.Errorf("without the rule: %d %s", status, body)
+			}
+		})
+	}
+}
+
 func TestRateLimitAnswers(t *testing.T) {
 	w := newWorld(t)
 	w.versions(1)
