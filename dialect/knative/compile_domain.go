@@ -6,7 +6,7 @@ import (
 )
 
 // domainMapping compiles a DomainMapping to a native route at its host, with
-// the targets of the Route it refers to.
+// the targets of the Route it refers to, which sees its own host.
 func (s *step) domainMapping(o *DomainMapping) {
 	if o == nil {
 		return
@@ -48,7 +48,10 @@ func (s *step) domainMapping(o *DomainMapping) {
 		return
 	}
 	c.yes(ConditionResolved)
-	spec := api.RouteSpec{Host: s.k.Name, Prefix: "/"}
+	spec := api.RouteSpec{
+		Host: s.k.Name, Prefix: "/",
+		RequestHeaders: &api.HeaderRules{Set: map[string]string{"Host": s.inside(ref.Name)}},
+	}
 	for _, t := range target.Spec.Targets {
 		if t.Tag = ""; t.Weight == nil || *t.Weight > 0 {
 			spec.Targets = append(spec.Targets, t)

@@ -15,6 +15,9 @@ func nativeRoute(name string) string  { return name + ".knative" }
 func nativeShort(name string) string  { return name + ".knative-short" }
 func nativeDomain(name string) string { return name + ".knative-domain" }
 
+// inside is the host of a Route in its cluster.
+func (s *step) inside(name string) string { return name + "." + s.k.Namespace + "." + localDomain }
+
 // route compiles a Route to a native one at its hosts, with placeholders for
 // their names, and projects what became of it. Until every target can be
 // served, the native route stays as it is.
@@ -32,7 +35,7 @@ func (s *step) route(o *Route) {
 	// A domain for what is inside makes a Route local, too.
 	local := o.Metadata.Labels[LabelVisibility] == VisibilityLocal || domain == localDomain
 	host := s.set.hostOf(&o.Metadata, domain)
-	inside := s.k.Name + "." + s.k.Namespace + "." + localDomain
+	inside := s.inside(s.k.Name)
 	url := func(tag string) string {
 		if local {
 			return "http://" + tag + inside

@@ -204,6 +204,9 @@ func TestDomainMapping(t *testing.T) {
 	if nr.Spec.Host != "www.shop.test" || len(nr.Spec.Targets) != 2 || *nr.Spec.Targets[0].Weight != 70 {
 		t.Errorf("%+v", nr.Spec)
 	}
+	if h := nr.Spec.RequestHeaders; h == nil || h.Set["Host"] != "hello.shop.svc.cluster.local" {
+		t.Errorf("the target sees the host %+v", h)
+	}
 
 	w.apply(DomainMappings, fmt.Sprintf(mapping, `,"tls":{"secretName":"cert"}`))
 	w.settle()
