@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/durable"
 )
 
 // files is the folder. What has its last name is whole and on the disk.
@@ -57,7 +57,7 @@ func openFiles(dir string) (*files, error) {
 		}
 	}
 	for _, d := range []string{dir, filepath.Dir(dir)} {
-		if err := syncFolder(d); err != nil {
+		if err := durable.SyncFolder(d); err != nil {
 			return nil, problem(err)
 		}
 	}
@@ -83,7 +83,7 @@ func (f *files) place(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return problem(err)
 	}
-	return problem(syncFolder(dir))
+	return problem(durable.SyncFolder(dir))
 }
 
 // folder makes a folder and those above, each on the disk.
@@ -105,7 +105,7 @@ func (f *files) make(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if err := syncFolder(filepath.Dir(dir)); err != nil {
+	if err := durable.SyncFolder(filepath.Dir(dir)); err != nil {
 		return err
 	}
 	f.known[dir] = true
@@ -186,7 +186,7 @@ func remove(path string) (was bool, err error) {
 	if err != nil {
 		return false, problem(err)
 	}
-	return true, problem(syncFolder(filepath.Dir(path)))
+	return true, problem(durable.SyncFolder(filepath.Dir(path)))
 }
 
 // names lists a folder; one that is missing is empty.
@@ -207,21 +207,13 @@ func names(dir string) ([]string, error) {
 	return all, nil
 }
 
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // problem turns an error of the disk into one of ours.
 func problem(err error) error {
-	var own *api.Error
+	refused, full := durable.Refused(err)
 	switch {
-	case err == nil, errors.As(err, &own), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case !refused:
 		return err
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case full:
 		return api.Errorf(api.CodeDisk, "no space left for images").WithCause(err)
 	}
 	return api.Errorf(api.CodeDisk, "the disk refused a part of an image").WithCause(err)

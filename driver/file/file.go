@@ -17,10 +17,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/blob"
+	"github.com/hearth-run/hearth/core/durable"
 )
 
 // Blobs is a blob.Store in a folder: sha256/AB/ABCDEF… holds what is kept (AB
@@ -49,7 +49,7 @@ func Open(dir string) (*Blobs, error) {
 		}
 	}
 	for _, d := range []string{root, dir, filepath.Dir(dir)} {
-		if err := syncFolder(d); err != nil {
+		if err := durable.SyncFolder(d); err != nil {
 			return nil, problem(err)
 		}
 	}
@@ -91,7 +91,7 @@ func (b *Blobs) Put(ctx context.Context, r io.Reader) (blob.Info, error) {
 	if err := os.Rename(t.Name(), to); err != nil {
 		return blob.Info{}, problem(err)
 	}
-	if err := syncFolder(filepath.Dir(to)); err != nil {
+	if err := durable.SyncFolder(filepath.Dir(to)); err != nil {
 		return blob.Info{}, problem(err)
 	}
 	return blob.Info{Digest: d, Size: n}, nil
@@ -112,7 +112,7 @@ func (b *Blobs) folder(path string) error {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if err := syncFolder(filepath.Dir(path)); err != nil {
+	if err := durable.SyncFolder(filepath.Dir(path)); err != nil {
 		return err
 	}
 	b.synced[n] = true
@@ -250,21 +250,13 @@ func (v *verified) Read(p []byte) (int, error) {
 
 func (v *verified) Close() error { return v.f.Close() }
 
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // problem turns an error of the disk into one of ours.
 func problem(err error) error {
-	var own *api.Error
+	refused, full := durable.Refused(err)
 	switch {
-	case err == nil, errors.As(err, &own), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case !refused:
 		return err
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case full:
 		return api.Errorf(api.CodeDisk, "no space left for artifacts").WithCause(err)
 	}
 	return api.Errorf(api.CodeDisk, "the disk refused an artifact").WithCause(err).

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/durable"
 	"modernc.org/sqlite"
 )
 
@@ -61,7 +62,7 @@ func openFile(ctx context.Context, path, synchronous string, steps []string) (*f
 		err = migrate(ctx, d.write, steps)
 	}
 	if err == nil {
-		err = syncFolder(filepath.Dir(abs)) // the new files' names must survive too
+		err = durable.SyncFolder(filepath.Dir(abs)) // the new files' names must survive too
 	}
 	if err != nil {
 		d.close()
@@ -106,14 +107,6 @@ type connector struct{ dsn string }
 
 func (c connector) Connect(context.Context) (driver.Conn, error) { return c.Driver().Open(c.dsn) }
 func (c connector) Driver() driver.Driver                        { return &sqlite.Driver{} }
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
 
 // The primary result codes of SQLite this package tells apart, and the two
 // extended ones that say a flush failed.

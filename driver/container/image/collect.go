@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/durable"
 )
 
 // Collect drops images whose digest keep refuses and nobody has pinned, layers
@@ -60,7 +61,7 @@ func (s *Store) sort(keep func(digest string) bool) (freed int64, trash []string
 			needed[s.layerName(l.DiffID)] = true
 		}
 	}
-	if err := syncFolder(s.at("images")); err != nil {
+	if err := durable.SyncFolder(s.at("images")); err != nil {
 		return 0, nil, problem(err)
 	}
 	layers, err := os.ReadDir(s.at("layers"))

@@ -2,7 +2,6 @@ package image
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,12 +13,12 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/durable"
 )
 
 // Store keeps images. All methods are safe for concurrent use.
@@ -128,7 +127,7 @@ func (s *Store) clean() error {
 		}
 	}
 	for _, d := range []string{s.at("layers"), s.at("images"), s.o.Dir, filepath.Dir(s.o.Dir)} {
-		if err := syncFolder(d); err != nil {
+		if err := durable.SyncFolder(d); err != nil {
 			return problem(err)
 		}
 	}
@@ -275,21 +274,13 @@ func (s *Store) unpin(digest string, layers []kept) {
 	}
 }
 
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // problem turns an error of the disk into one of ours.
 func problem(err error) error {
-	var own *api.Error
+	refused, full := durable.Refused(err)
 	switch {
-	case err == nil, errors.As(err, &own), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case !refused:
 		return err
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case full:
 		return api.Errorf(api.CodeDisk, "no space left for images").WithCause(err).
 			WithHint("hearth image rm NAME drops images; or free space on the disk that holds the state folder")
 	}

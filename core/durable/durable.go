@@ -1,0 +1,35 @@
+// Package durable is what stores that keep files of their own share: putting a
+// folder's names on the disk, and telling the disk's errors from others. What
+// an error means to a user is said by the store.
+package durable
+
+import (
+	"context"
+	"errors"
+	"os"
+	"syscall"
+
+	"github.com/hearth-run/hearth/api"
+)
+
+// SyncFolder puts the names in the folder dir on the disk: what was made in it,
+// renamed or removed stays so when the machine goes down. The content of the
+// files is synced by who writes them.
+func SyncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Refused reports whether err is the disk's, and then whether it is because no
+// space is left. Otherwise err is nil, an *api.Error or the end of a context,
+// and meant for the caller as it is.
+func Refused(err error) (refused, full bool) {
+	var own *api.Error
+	if err == nil || errors.As(err, &own) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false, false
+	}
+	return true, errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
