@@ -71,6 +71,11 @@ func main() {
 		os.Exit(3)
 	}
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if name := r.Header.Get("Show"); name != "" {
+			r.Header.Set("Host", r.Host)
+			fmt.Fprintln(w, r.Header.Get(name))
+			return
+		}
 		fmt.Fprintln(w, os.Getenv("K_REVISION"), os.Getenv("K_SERVICE"), os.Getenv("K_CONFIGURATION"), os.Getenv("PORT"), os.Getenv("WHO"))
 	})
 	panic(http.ListenAndServe(":"+os.Getenv("PORT"), nil))
@@ -145,6 +150,11 @@ func TestKnativeService(t *testing.T) {
 	kn.soon(l(`www\.shop\.test\s+http://www\.shop\.test\S*\s+True`), "domain", "list")
 	if code, got := s.at(t, "www.shop.test"); code != 200 {
 		t.Errorf("the mapped domain answers %d %q", code, got)
+	}
+	for host, sees := range map[string]string{"www.shop.test": "hello.default.svc.cluster.local", "hello.default.localhost": "hello.default.localhost"} {
+		if code, got := s.at(t, host, "Show", "Host"); code != 200 || got != sees {
+			t.Errorf("called at %s, the program sees the host %d %q, want %q", host, code, got, sees)
+		}
 	}
 
 	kn.ok(l(`Service 'hello' successfully deleted`), "service", "delete", "hello", "--wait")
