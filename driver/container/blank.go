@@ -113,7 +113,7 @@ func (p *blanks) make() (*blank, error) {
 		return nil, err
 	}
 	b := &blank{id: id, shared: shared, out: newOutput(e.o.Sink, id)}
-	stdout, stderr, err := b.out.pipes()
+	stdout, stderr, err := b.out.read.Pipes()
 	if err != nil {
 		shared.Close()
 		return nil, api.Errorf(api.CodeStartFailed, "start %s: %w", id, err)

@@ -122,7 +122,7 @@ func (i *instance) run(ctx context.Context, c *engine.Container, n int, r role) 
 		b.out = newOutput(i.engine.o.Sink, i.id)
 		b.out.own(i, c)
 		var stdout, stderr *os.File
-		if stdout, stderr, err = b.out.pipes(); err != nil {
+		if stdout, stderr, err = b.out.read.Pipes(); err != nil {
 			return nil, api.Errorf(api.CodeStartFailed, "start %s: %w", i.id, err)
 		}
 		config.Stdout, config.Stderr = stdout, stderr

@@ -117,7 +117,7 @@ func (i *instance) watch() {
 		}
 	}
 	if i.first != nil && i.unexpected() {
-		i.first.out.drained()
+		i.first.out.read.Drain()
 		i.first.out.emit("stderr", "instance "+i.exit.Reason)
 	}
 	i.clean()

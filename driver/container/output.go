@@ -1,21 +1,17 @@
 package container
 
 import (
-	"bufio"
-	"bytes"
-	"io"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/hearth-run/hearth/core/engine"
+	"github.com/hearth-run/hearth/sandbox/lines"
 )
 
 const (
-	maxLine   = 16 << 10 // the rest of a longer line is cut
-	tailLines = 20       // kept to explain an end
+	tailLines = 20 // kept to explain an end
 	tailBytes = 4 << 10
 )
 
@@ -25,7 +21,7 @@ type output struct {
 	sink     engine.Sink
 	instance string
 
-	open  sync.WaitGroup // pipes that are being read
+	read  *lines.Reader
 	mu    sync.Mutex
 	owner *engine.Spec // nil: nobody runs in the box yet
 	label string       // before each line
@@ -37,7 +33,9 @@ type output struct {
 type said struct{ stream, text string }
 
 func newOutput(sink engine.Sink, instance string) *output {
-	return &output{sink: sink, instance: instance}
+	o := &output{sink: sink, instance: instance}
+	o.read = lines.NewReader(func(stream string, line []byte) { o.line(stream, string(line)) })
+	return o
 }
 
 // own makes the lines those of a container. Its name is before each of them
@@ -49,44 +47,6 @@ func (o *output) own(i *instance, c *engine.Container) {
 	if i.named() {
 		o.label = "[" + c.Name + "] "
 	}
-}
-
-// pipes makes the pipes for stdout and stderr. The caller closes its copies once
-// the process has them.
-func (o *output) pipes() (stdout, stderr *os.File, err error) {
-	if stdout, err = o.pipe("stdout"); err != nil {
-		return nil, nil, err
-	}
-	if stderr, err = o.pipe("stderr"); err != nil {
-		stdout.Close()
-		return nil, nil, err
-	}
-	return stdout, stderr, nil
-}
-
-func (o *output) pipe(stream string) (*os.File, error) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	o.open.Go(func() {
-		defer r.Close()
-		br := bufio.NewReaderSize(r, maxLine)
-		for {
-			line, err := br.ReadSlice('\n')
-			if len(line) > 0 {
-				o.line(stream, string(bytes.TrimRight(line, "\r\n")))
-			}
-			for err == bufio.ErrBufferFull {
-				_, err = br.ReadSlice('\n')
-			}
-			if err != nil {
-				io.Copy(io.Discard, r)
-				return
-			}
-		}
-	})
-	return w, nil
 }
 
 func (o *output) line(stream, text string) {
@@ -133,19 +93,6 @@ func (o *output) forgetOne() {
 			o.tail = slices.Delete(o.tail, n, n+1)
 			return
 		}
-	}
-}
-
-// drained waits a moment for what the pipes still hold; a program that escaped
-// could keep them open for ever.
-func (o *output) drained() {
-	done := make(chan struct{})
-	go func() { o.open.Wait(); close(done) }()
-	t := time.NewTimer(200 * time.Millisecond)
-	defer t.Stop()
-	select {
-	case <-done:
-	case <-t.C:
 	}
 }
 

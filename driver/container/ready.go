@@ -47,13 +47,13 @@ func (i *instance) ready(ctx context.Context) error {
 				cancel() // the others say what they wait for
 			}
 		case <-i.ending:
-			i.first.out.drained()
+			i.first.out.read.Drain()
 			return &ended{box: i.first, exit: i.first.Exit()}
 		}
 	}
 	select {
 	case <-i.ending: // an end explains a probe that failed, not the other way round
-		i.first.out.drained()
+		i.first.out.read.Drain()
 		return &ended{box: i.first, exit: i.first.Exit()}
 	default:
 		return first

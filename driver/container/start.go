@@ -144,7 +144,7 @@ func (i *instance) initialize(ctx context.Context, n int) error {
 	stop := context.AfterFunc(ctx, b.Kill)
 	defer stop()
 	<-b.Done()
-	b.out.drained()
+	b.out.read.Drain()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

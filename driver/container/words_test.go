@@ -8,6 +8,7 @@ import (
 
 	"github.com/hearth-run/hearth/core/engine"
 	"github.com/hearth-run/hearth/driver/container/image"
+	"github.com/hearth-run/hearth/sandbox/lines"
 )
 
 func TestCommand(t *testing.T) {
@@ -52,7 +53,7 @@ func TestLastWords(t *testing.T) {
 		t.Errorf("%q", last)
 	}
 	for range 100 {
-		o.line("stderr", strings.Repeat("ü", maxLine))
+		o.line("stderr", strings.Repeat("ü", lines.Max))
 	}
 	if n := len(o.last()); n > tailBytes || n < tailBytes/2 {
 		t.Errorf("%d bytes are kept", n)
