@@ -33,6 +33,7 @@ type RouteSpec struct {
 	RateLimit       *RateLimit   `json:"rateLimit,omitempty" doc:"How many requests are answered."`
 	Retry           *Retry       `json:"retry,omitempty" doc:"Make failed calls again."`
 	TLS             *RouteTLS    `json:"tls,omitempty" doc:"Certificate of the hosts."`
+	TagHeader       string       `json:"tagHeader,omitempty" enum:"ignored,told" doc:"A request may name a tag by the header Hearth-Tag or Knative-Serving-Tag. Ignored: only by the address; told: it may, and the target sees by Knative-Serving-Default-Route whether it came for none."`
 }
 
 // RouteTarget is one weighted destination: a function (its newest ready

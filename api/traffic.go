@@ -10,6 +10,12 @@ const (
 	RolloutJudged = 10
 )
 
+// Values of a route's tagHeader.
+const (
+	TagHeaderIgnored = "ignored"
+	TagHeaderTold    = "told"
+)
+
 // TagHeaders name a tag where the host does not: the first is Hearth's own, the
 // second what Knative's clients send.
 func TagHeaders() [2]string { return [2]string{"Hearth-Tag", "Knative-Serving-Tag"} }

@@ -68,6 +68,7 @@ func TestValidate(t *testing.T) {
 		{api.Routes, on(`"requestHeaders":{"set":{"Te":"x"},"remove":["a b"]},"responseHeaders":{"add":{"X-Hearth-A":"1","B":"1\n2"}}`), "spec.requestHeaders.set spec.requestHeaders.remove spec.responseHeaders.add.B spec.responseHeaders.add"},
 		{api.Routes, on(`"requestHeaders":{"set":{"host":"inner.test:8080"}}`), ""},
 		{api.Routes, on(`"requestHeaders":{"set":{"Host":"a b"},"add":{"Host":"x"},"remove":["Host"]},"responseHeaders":{"set":{"Host":"x"}}`), "spec.requestHeaders.set.Host spec.requestHeaders.add spec.requestHeaders.remove spec.responseHeaders.set"},
+		{api.Routes, on(`"tagHeader":"told"`), ""},
 		{api.Routes, on(`"rateLimit":{"requests":1,"by":"user","per":"0s"}`), "spec.rateLimit.per spec.rateLimit.by"},
 		{api.Routes, on(`"retry":{"on":["502","500"]}`), "spec.retry.on[1]"},
 		{api.Routes, on(`"timeouts":{"request":"0s"},"timeout":"1s"`), "spec.timeouts.request spec.timeouts.request"},

@@ -126,6 +126,11 @@ func TestKnativeService(t *testing.T) {
 			t.Errorf("by %s the tag answers %d %q", name, code, got)
 		}
 	}
+	for asked, sees := range map[string]string{"": "true", "old": "false", "none": "true"} {
+		if code, got := s.at(t, "hello.default.localhost", "Show", "Knative-Serving-Default-Route", "Knative-Serving-Tag", asked); code != 200 || got != sees {
+			t.Errorf("asked for the tag %q, the program is told %d %q, want %q", asked, code, got, sees)
+		}
+	}
 	kn.ok(l(`hello-00002\s+hello\s+90%`, `hello-00001\s+hello\s+10%\s+old`), "revision", "list", "-s", "hello")
 
 	kn.fails(l(`RevisionFailed`, `hello-00003`, `exited with status 3`, `cannot start: no database`), "service", "update", "hello", "--env", "BREAK=no database", "--wait-timeout", "60")

@@ -49,7 +49,7 @@ func (s *step) domainMapping(o *DomainMapping) {
 	}
 	c.yes(ConditionResolved)
 	spec := api.RouteSpec{
-		Host: s.k.Name, Prefix: "/",
+		Host: s.k.Name, Prefix: "/", TagHeader: target.Spec.TagHeader,
 		RequestHeaders: &api.HeaderRules{Set: map[string]string{"Host": s.inside(ref.Name)}},
 	}
 	for _, t := range target.Spec.Targets {

@@ -69,7 +69,7 @@ func (s *step) route(o *Route) {
 	if !local {
 		hosts = append([]string{host}, hosts...)
 	}
-	spec := api.RouteSpec{Hosts: hosts, Prefix: "/", Targets: targets(shares)}
+	spec := api.RouteSpec{Hosts: hosts, Prefix: "/", Targets: targets(shares), TagHeader: s.set.tagHeaderOf(shares)}
 	if strings.EqualFold(o.Metadata.Annotations[AnnotationHTTPProtocol], "redirected") || s.set.redirect {
 		spec.TLS = &api.RouteTLS{Redirect: true}
 	}

@@ -26,6 +26,7 @@ type settings struct {
 	redirect   bool               // http-protocol
 	deadline   time.Duration      // progress-deadline
 	unresolved []string           // registries-skipping-tag-resolving
+	tagHeader  string             // tag-header-based-routing: enabled, disabled, or empty
 	autoscaler map[string]string
 }
 
@@ -65,6 +66,7 @@ func readSettings(v View) settings {
 	if list, ok := deployment["registries-skipping-tag-resolving"]; ok {
 		s.unresolved = strings.Split(strings.ReplaceAll(list, " ", ""), ",")
 	}
+	s.tagHeader = strings.ToLower(read("config-features")["tag-header-based-routing"])
 	s.autoscaler = read("config-autoscaler")
 	return s
 }
@@ -139,4 +141,17 @@ func (s settings) hostOf(m *api.Meta, domain string) string {
 		}
 	}
 	return m.Name + "." + m.Namespace + "." + domain
+}
+
+// tagHeaderOf says what Knative-Serving-Tag does at a Route. Unlike Knative's
+// own, it names a tag unless that is switched off.
+func (s settings) tagHeaderOf(shares []share) string {
+	tags := slices.ContainsFunc(shares, func(p share) bool { return p.tag != "" })
+	switch {
+	case s.tagHeader == "disabled" && tags:
+		return api.TagHeaderIgnored
+	case s.tagHeader == "enabled", s.tagHeader != "disabled" && tags:
+		return api.TagHeaderTold
+	}
+	return ""
 }

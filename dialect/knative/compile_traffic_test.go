@@ -255,6 +255,34 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// TestTagHeader: the header names a tag, and programs are told of it where there
+// is one, unless config-features says otherwise.
+func TestTagHeader(t *testing.T) {
+	const tagged = `TRAFFIC [{"latestRevision":true,"percent":100},{"latestRevision":true,"percent":0,"tag":"t"}]`
+	for name, c := range map[string]struct{ features, traffic, want string }{
+		"no ConfigMap":         {"", tagged, api.TagHeaderTold},
+		"no tags":              {"", "", ""},
+		"another feature":      {`{"multi-container":"enabled"}`, tagged, api.TagHeaderTold},
+		"disabled":             {`{"tag-header-based-routing":"Disabled"}`, tagged, api.TagHeaderIgnored},
+		"disabled, no tags":    {`{"tag-header-based-routing":"disabled"}`, "", ""},
+		"enabled":              {`{"tag-header-based-routing":"enabled"}`, tagged, api.TagHeaderTold},
+		"enabled, no tags":     {`{"tag-header-based-routing":"Enabled"}`, "", api.TagHeaderTold},
+		"neither one nor both": {`{"tag-header-based-routing":"perhaps"}`, tagged, api.TagHeaderTold},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			if c.features != "" {
+				w.apply(api.ConfigMaps, `{"metadata":{"name":"config-features","namespace":"knative-serving"},"data":`+c.features+`}`)
+			}
+			w.apply(Services, service("img:1", c.traffic))
+			w.settle()
+			if got := must[api.Route](w, api.Routes, "hello.knative").Spec.TagHeader; got != c.want {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 func TestHosts(t *testing.T) {
 	const two = `{"example.org":"selector:\n  app: prod\n","shop.example":"","both.example":"selector:\n  app: prod\n  tier: \"web\"","svc.cluster.local":"selector:\n  app: inner"}`
 	for name, c := range map[string]struct{ domains, network, labels, url string }{

@@ -11,6 +11,9 @@ import (
 	"github.com/hearth-run/hearth/runtime/frame"
 )
 
+// defaultRoute tells a program whether its request came for no tag.
+const defaultRoute = "Knative-Serving-Default-Route"
+
 const base32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 // identify keeps or makes the request's id and trace.
@@ -164,6 +167,8 @@ func (c *call) header() {
 			}
 		case "K-Proxy-Request", "Knative-Serving-Revision", "Knative-Serving-Namespace":
 			continue // between parts of a Knative, not for programs
+		case defaultRoute:
+			continue // clients do not know
 		case "Te":
 			if listed(values, "trailers") {
 				f = append(f, frame.Field{Name: "Te", Value: "trailers"})
@@ -218,8 +223,13 @@ func (c *call) header() {
 	if c.mirrored {
 		f = append(f, frame.Field{Name: "X-Hearth-Mirror", Value: "true"})
 	}
-	if x := c.target.rules; x != nil && x.request != nil {
-		f = x.request.fields(f)
+	if x := c.target.rules; x != nil {
+		if x.tell {
+			f = append(f, frame.Field{Name: defaultRoute, Value: strconv.FormatBool(!c.tagged && !c.target.ofTag)})
+		}
+		if x.request != nil {
+			f = x.request.fields(f)
+		}
 	}
 	c.fields = f
 }

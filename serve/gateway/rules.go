@@ -23,6 +23,8 @@ type rules struct {
 	limit    *limiter
 	retry    *retry
 	times    *times
+	deaf     bool // no header names a tag
+	tell     bool // the instance learns whether its request came for a tag
 }
 
 func (s *state) rules(namespace string, spec *api.RouteSpec) *rules {
@@ -30,6 +32,7 @@ func (s *state) rules(namespace string, spec *api.RouteSpec) *rules {
 		sticky: newSticky(spec.Sticky), mirror: s.mirror(namespace, spec.Mirror), redirect: newRedirect(spec.Redirect),
 		secure: spec.TLS != nil && spec.TLS.Redirect, request: newHeaderRules(spec.RequestHeaders), response: newHeaderRules(spec.ResponseHeaders),
 		limit: newLimiter(spec.RateLimit), retry: newRetry(spec.Retry), times: routeTimes(spec.Timeouts),
+		deaf: spec.TagHeader == api.TagHeaderIgnored, tell: spec.TagHeader == api.TagHeaderTold,
 	}
 	if x == (rules{}) {
 		return nil

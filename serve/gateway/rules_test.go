@@ -197,6 +197,50 @@ func TestTags(t *testing.T) {
 	}
 }
 
+// TestTagHeader: a route may be deaf to headers that name a tag, or tell its
+// target whether one was meant. No client can say that in its place.
+func TestTagHeader(t *testing.T) {
+	for _, protocol := range []string{api.ProtocolHearth, api.ProtocolHTTP, api.ProtocolH2C} {
+		t.Run(protocol, func(t *testing.T) {
+			w := newWorld(t)
+			for _, name := range []string{"f-1", "f-2"} {
+				w.revision(name, "f", api.RevisionSpec{Concurrency: 100}, always(h2Peer(t, protocol, func(rw http.ResponseWriter, r *http.Request) {
+					fmt.Fprint(rw, name, r.Header["Knative-Serving-Default-Route"])
+				})))
+			}
+			targets := []api.RouteTarget{{Revision: "f-1"}, {Revision: "f-2", Weight: weight(0), Tag: "t"}}
+			for _, how := range []string{"", api.TagHeaderIgnored, api.TagHeaderTold} {
+				w.route("r"+how, api.RouteSpec{Host: "r" + how + ".test", Prefix: "/", Targets: targets, TagHeader: how})
+			}
+			w.route("none", api.RouteSpec{Host: "none.test", Prefix: "/", Targets: targets[:1], TagHeader: api.TagHeaderTold})
+			for _, tc := range []struct{ host, tag, want string }{
+				{"r.test", "", "f-1[]"},
+				{"r.test", "t", "f-2[]"},
+				{"t-r.test", "", "f-2[]"},
+				{"rignored.test", "t", "f-1[]"},
+				{"t-rignored.test", "", "f-2[]"},
+				{"rtold.test", "", "f-1[true]"},
+				{"rtold.test", "t", "f-2[false]"},
+				{"rtold.test", "unknown", "f-1[true]"},
+				{"t-rtold.test", "", "f-2[false]"},
+				{"none.test", "t", "f-1[true]"},
+			} {
+				for _, header := range api.TagHeaders() {
+					got := w.shares(1, tc.host, func(r *http.Request) {
+						r.Header.Set("Knative-Serving-Default-Route", "maybe")
+						if tc.tag != "" {
+							r.Header.Set(header, tc.tag)
+						}
+					})
+					if got[tc.want] != 1 {
+						t.Errorf("%s with %s %q: %v, want %s", tc.host, header, tc.tag, got, tc.want)
+					}
+				}
+			}
+		})
+	}
+}
+
 func TestSticky(t *testing.T) {
 	w := newWorld(t)
 	w.versions(3)

@@ -145,10 +145,11 @@ func (s *split) pick(c *call) int {
 // tag returns what c asks for by name; nil: nothing of this.
 func (s *split) tag(c *call) *split {
 	name := c.target.tag
-	if name == "" {
+	heard := c.target.rules == nil || !c.target.rules.deaf
+	if name == "" && heard {
 		name = first(c.r.Header, "Hearth-Tag")
 	}
-	if name == "" {
+	if name == "" && heard {
 		name = first(c.r.Header, "Knative-Serving-Tag")
 	}
 	if name == "" {

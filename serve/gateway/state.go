@@ -233,7 +233,7 @@ func (s *state) putRoute(k store.Key, r *api.Route) (err error) {
 		publish(h, created, t)
 	}
 	for _, d := range t.tags {
-		own := &target{route: t.route, made: t.made, keep: t.keep, timeout: t.timeout, cors: t.cors, rules: t.rules}
+		own := &target{route: t.route, made: t.made, keep: t.keep, timeout: t.timeout, cors: t.cors, rules: t.rules, ofTag: true}
 		own.split.like(d.to)
 		for _, h := range hosts {
 			if h = tagHost(d.tag, h); h != "" {

@@ -15,6 +15,7 @@ type target struct {
 	cors    *cors
 	rules   *rules // nil: none
 	tag     string // this address is for that target of the function alone
+	ofTag   bool   // this address is for one tag of the route
 	split
 }
 
