@@ -86,13 +86,8 @@ func RouteLess(a, b *Route) bool {
 	}
 	as, ap := RouteSegments(&a.Spec)
 	bs, bp := RouteSegments(&b.Spec)
-	for i := range min(len(as), len(bs)) {
-		if d := segmentRank(as[i]) - segmentRank(bs[i]); d != 0 {
-			return d < 0
-		}
-	}
-	if len(as) != len(bs) {
-		return len(as) > len(bs)
+	if d := CompareSegments(as, bs); d != 0 {
+		return d < 0
 	}
 	if ap != bp {
 		return bp
@@ -101,6 +96,17 @@ func RouteLess(a, b *Route) bool {
 		return am
 	}
 	return routeOlder(a, b)
+}
+
+// CompareSegments orders the segments of two patterns by what they are, not by
+// which: negative when a comes before b. It is a part of RouteLess.
+func CompareSegments(a, b []string) int {
+	for i := range min(len(a), len(b)) {
+		if d := segmentRank(a[i]) - segmentRank(b[i]); d != 0 {
+			return d
+		}
+	}
+	return len(b) - len(a)
 }
 
 func routeOlder(a, b *Route) bool {

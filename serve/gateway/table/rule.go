@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/hearth-run/hearth/api"
 )
 
 // rule is a pattern in the list of a host.
@@ -56,7 +58,7 @@ func (r *rule[T]) segments() []string {
 // api.RouteLess.
 func insert[T any](rules []rule[T], r rule[T]) []rule[T] {
 	i, _ := slices.BinarySearchFunc(rules, r, func(a, b rule[T]) int {
-		if c := comparePatterns(a.segments(), b.segments()); c != 0 {
+		if c := api.CompareSegments(a.segments(), b.segments()); c != 0 {
 			return c
 		}
 		if a.kind != b.kind {
@@ -65,26 +67,6 @@ func insert[T any](rules []rule[T], r rule[T]) []rule[T] {
 		return compare(a.entry, b.entry)
 	})
 	return slices.Insert(slices.Clip(slices.Clone(rules)), i, r)
-}
-
-// comparePatterns orders patterns by what their segments are, not by which.
-func comparePatterns(a, b []string) int {
-	for i := range min(len(a), len(b)) {
-		if d := segmentRank(a[i]) - segmentRank(b[i]); d != 0 {
-			return d
-		}
-	}
-	return len(b) - len(a)
-}
-
-func segmentRank(s string) int {
-	switch {
-	case strings.HasSuffix(s, "...}"):
-		return 2
-	case strings.HasPrefix(s, "{"):
-		return 1
-	}
-	return 0
 }
 
 // rules tries the list of a host from its first on.
