@@ -76,14 +76,10 @@ func (f *files) repo(n name, more ...string) string {
 
 // place moves a written and synced file to its last name, durably.
 func (f *files) place(from, to string) error {
-	dir := filepath.Dir(to)
-	if err := f.folder(dir); err != nil {
+	if err := f.folder(filepath.Dir(to)); err != nil {
 		return err
 	}
-	if err := os.Rename(from, to); err != nil {
-		return problem(err)
-	}
-	return problem(durable.SyncFolder(dir))
+	return problem(durable.Rename(from, to))
 }
 
 // folder makes a folder and those above, each on the disk.
@@ -102,10 +98,7 @@ func (f *files) make(dir string) error {
 	if err := f.make(filepath.Dir(dir)); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if err := durable.SyncFolder(filepath.Dir(dir)); err != nil {
+	if err := durable.Mkdir(dir); err != nil {
 		return err
 	}
 	f.known[dir] = true

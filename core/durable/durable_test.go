@@ -24,6 +24,36 @@ func TestSyncFolder(t *testing.T) {
 	}
 }
 
+func TestMkdirAndRename(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a")
+	for range 2 {
+		if err := durable.Mkdir(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st, err := os.Stat(dir); err != nil {
+		t.Error(err)
+	} else if st.Mode() != fs.ModeDir|0o700 {
+		t.Error(st.Mode())
+	}
+	if err := durable.Mkdir(filepath.Join(dir, "none", "b")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("below a folder that is not there: %v", err)
+	}
+	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+	if err := os.WriteFile(from, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := durable.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(to); string(b) != "x" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if err := durable.Rename(from, to); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	full := &fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}
 	for _, c := range []struct {

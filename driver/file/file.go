@@ -88,10 +88,7 @@ func (b *Blobs) Put(ctx context.Context, r io.Reader) (blob.Info, error) {
 	if err := b.folder(filepath.Dir(to)); err != nil {
 		return blob.Info{}, problem(err)
 	}
-	if err := os.Rename(t.Name(), to); err != nil {
-		return blob.Info{}, problem(err)
-	}
-	if err := durable.SyncFolder(filepath.Dir(to)); err != nil {
+	if err := durable.Rename(t.Name(), to); err != nil {
 		return blob.Info{}, problem(err)
 	}
 	return blob.Info{Digest: d, Size: n}, nil
@@ -109,10 +106,7 @@ func (b *Blobs) folder(path string) error {
 	if b.synced[n] {
 		return nil
 	}
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if err := durable.SyncFolder(filepath.Dir(path)); err != nil {
+	if err := durable.Mkdir(path); err != nil {
 		return err
 	}
 	b.synced[n] = true
