@@ -18,11 +18,23 @@ type Releaser interface {
 	// call in a way that makes it unfit for another one (connection lost,
 	// protocol broken); it is then stopped.
 	Release(l Lease, broken bool)
+	// Abandon gives the slot back while the instance goes on with a call whose
+	// time is over, which makes it unfit for another one: it is stopped, and
+	// that is no fault of its start.
+	Abandon(l Lease)
 }
 
 // Release gives the slot back to its owner.
 func (l Lease) Release(broken bool) {
 	if l.Owner != nil {
 		l.Owner.Release(l, broken)
+	}
+}
+
+// Abandon gives the slot back of an instance that is busy with a call that is
+// over.
+func (l Lease) Abandon() {
+	if l.Owner != nil {
+		l.Owner.Abandon(l)
 	}
 }

@@ -174,7 +174,13 @@ func (c *call) attempt(ctx *deadlineContext) (err error) {
 		return err
 	}
 	broken := false
-	defer func() { l.Release(broken) }()
+	defer func() {
+		if broken && api.IsCode(err, api.CodeTimeout) {
+			l.Abandon()
+		} else {
+			l.Release(broken)
+		}
+	}()
 	c.instance = l.Instance.ID()
 	if c.cold = c.cold || l.Cold; l.Cold {
 		c.counts.cold.Add(1)

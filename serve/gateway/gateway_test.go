@@ -83,6 +83,8 @@ func (w *waker) Release(_ engine.Lease, broken bool) {
 	}
 }
 
+func (w *waker) Abandon(l engine.Lease) { w.Release(l, true) }
+
 type calls struct {
 	mu  sync.Mutex
 	all []record.Call

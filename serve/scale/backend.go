@@ -76,8 +76,17 @@ func newBackend(s *Scaler, key string, rev *api.Revision) *backend {
 	return b
 }
 
+// fitness is what an instance is good for after a call.
+type fitness int
+
+const (
+	fit   fitness = iota
+	lost          // it failed the call
+	stuck         // it goes on with a call that is over
+)
+
 // release gives a slot back; false when there was none to give.
-func (b *backend) release(in *instance, broken bool) bool {
+func (b *backend) release(in *instance, state fitness) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if in.busy == 0 {
@@ -94,7 +103,7 @@ func (b *backend) release(in *instance, broken bool) bool {
 	if b.knative != nil {
 		b.knative.count(time.Now(), -1)
 	}
-	if in.state == taking && !broken {
+	if in.state == taking && state == fit {
 		if in.busy < b.concurrency {
 			b.free.push(in)
 		}
@@ -103,8 +112,10 @@ func (b *backend) release(in *instance, broken bool) bool {
 		}
 	}
 	now := time.Now()
-	if in.state == taking && broken {
-		b.count(in, now)
+	if in.state == taking && state != fit {
+		if state == lost {
+			b.count(in, now)
+		}
 		b.leave(in)
 	}
 	if in.state == leaving && in.busy == 0 {

@@ -166,6 +166,25 @@ func TestCrashLoop(t *testing.T) {
 	})
 }
 
+// An instance that is given up because calls take too long is no crash: the next
+// one is started at once.
+func TestAbandonedIsNoCrash(t *testing.T) {
+	inBubble(t, Config{}, program(nil), func(h *house) {
+		r := revision(1, 1, 0, 1)
+		for i := range 10 {
+			l, err := h.Acquire(context.Background(), r)
+			if err != nil {
+				t.Fatalf("call %d: %v", i+1, err)
+			}
+			l.Abandon()
+			<-l.Instance.Done()
+		}
+		if st := h.StatsOf(r); st.LastError != nil || !st.BackoffUntil.IsZero() || h.e.Starts() != 10 {
+			t.Errorf("%d starts, %+v", h.e.Starts(), st)
+		}
+	})
+}
+
 // A call that kills its instance each time must not start one per call.
 func TestCrashOnFirstCall(t *testing.T) {
 	inBubble(t, Config{}, program(nil), func(h *house) {

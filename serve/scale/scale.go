@@ -121,8 +121,19 @@ func (s *Scaler) Acquire(ctx context.Context, rev *api.Revision) (engine.Lease, 
 
 // Release implements engine.Releaser.
 func (s *Scaler) Release(l engine.Lease, broken bool) {
+	if broken {
+		s.release(l, lost)
+	} else {
+		s.release(l, fit)
+	}
+}
+
+// Abandon implements engine.Releaser.
+func (s *Scaler) Abandon(l engine.Lease) { s.release(l, stuck) }
+
+func (s *Scaler) release(l engine.Lease, state fitness) {
 	in := l.Token.(*instance)
-	if !in.b.release(in, broken) {
+	if !in.b.release(in, state) {
 		s.log.Error("a lease was released twice", "instance", in.run.ID())
 	}
 }

@@ -48,6 +48,12 @@ func (s *Scaler) Start(ctx context.Context, rev *api.Revision) error {
 			return ctx.Err()
 		}
 	}
+	// The first ones have waited for the last: all of them are as if new.
+	for _, in := range b.all {
+		if in.busy == 0 {
+			in.used, in.tick = time.Now(), s.clock.Load()
+		}
+	}
 	return nil
 }
 
