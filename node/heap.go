@@ -13,9 +13,13 @@ import (
 // room for this much garbage more, whatever the number of functions.
 const ballastSize = 24 << 20
 
-// ballast is memory that is never touched: it has addresses, but no pages. It
-// must stay referenced.
-func ballast() []byte { return make([]byte, ballastSize) }
+// ballast is memory that is never used: it has addresses, but no pages. It must
+// stay referenced.
+func ballast() []byte {
+	b := make([]byte, ballastSize)
+	unpage(b) // where it lies on memory used before, the allocation has touched it
+	return b
+}
 
 // Garbage that load leaves behind stays until as much again has been allocated,
 // which takes a node that went quiet for hours. So once it is quiet it collects,
