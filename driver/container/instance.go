@@ -1,23 +1,24 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"os"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/hearth-run/hearth/core/engine"
+	"github.com/hearth-run/hearth/core/engine/life"
 	"github.com/hearth-run/hearth/driver/container/image"
 	"github.com/hearth-run/hearth/sandbox"
 )
 
 // instance is a running pod. It ends with the first of its containers.
 type instance struct {
+	*life.Life
 	engine   *Engine
 	spec     *engine.Spec
 	id       string
@@ -35,20 +36,16 @@ type instance struct {
 	copies []string
 	why    string // of a kill of ours
 
-	ending   chan struct{} // closed when the first container has ended
-	done     chan struct{}
-	exit     engine.Exit // valid once done is closed
-	first    *box        // that ended; valid once ending is closed
-	stopOnce sync.Once
-	asked    atomic.Bool
+	ending chan struct{} // closed when the first container has ended
+	first  *box          // that ended; valid once ending is closed
 }
 
 var _ engine.Instance = (*instance)(nil)
 
 func newInstance(e *Engine, s *engine.Spec, b *blank, images map[string]*image.Image) *instance {
 	return &instance{
-		engine: e, spec: s, id: b.id, shared: b.shared, images: images, volumes: map[string]*sandbox.Volume{}, blank: b.box, blankOut: b.out,
-		address: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Pod.Port)), ending: make(chan struct{}), done: make(chan struct{}),
+		Life: life.New(), engine: e, spec: s, id: b.id, shared: b.shared, images: images, volumes: map[string]*sandbox.Volume{}, blank: b.box, blankOut: b.out,
+		address: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Pod.Port)), ending: make(chan struct{}),
 	}
 }
 
@@ -79,23 +76,11 @@ func (i *instance) Dial(ctx context.Context) (net.Conn, error) {
 	return i.shared.Dial(ctx, "tcp", i.address)
 }
 
-// Done implements engine.Instance.
-func (i *instance) Done() <-chan struct{} { return i.done }
-
-// Exit implements engine.Instance.
-func (i *instance) Exit() engine.Exit {
-	select {
-	case <-i.done:
-		return i.exit
-	default:
-		return engine.Exit{}
-	}
-}
-
 // watch waits for the end of the first container, ends the others, and releases
 // what the instance held. It runs once, when all containers were started as far
 // as they could be.
 func (i *instance) watch() {
+	var exit engine.Exit
 	ended := make(chan *box, len(i.boxes))
 	n := 0
 	for _, b := range i.boxes {
@@ -106,8 +91,8 @@ func (i *instance) watch() {
 	}
 	if n > 0 {
 		i.first = <-ended
-		i.exit = i.first.Exit()
-		i.exit.Reason = i.reason(i.first, i.exit)
+		exit = i.first.Exit()
+		exit.Reason = i.reason(i.first, exit)
 	}
 	close(i.ending)
 	for _, b := range i.boxes {
@@ -116,13 +101,13 @@ func (i *instance) watch() {
 			<-b.Done()
 		}
 	}
-	if i.first != nil && i.unexpected() {
+	if i.first != nil && i.unexpected(exit) {
 		i.first.out.read.Drain()
-		i.first.out.emit("stderr", "instance "+i.exit.Reason)
+		i.first.out.emit("stderr", "instance "+exit.Reason)
 	}
 	i.clean()
 	i.engine.leave(i)
-	close(i.done)
+	i.End(exit)
 }
 
 // reason says how the instance ended, by the end of its first container.
@@ -133,7 +118,7 @@ func (i *instance) reason(b *box, x engine.Exit) string {
 	switch {
 	case why != "" && x.Reason == "killed":
 		return why
-	case i.asked.Load() && !x.OOM:
+	case i.Asked() && !x.OOM:
 		return "stopped"
 	case i.named():
 		return b.spec.Name + " " + x.Reason
@@ -142,11 +127,10 @@ func (i *instance) reason(b *box, x engine.Exit) string {
 }
 
 // unexpected reports whether the end is worth a line in the log.
-func (i *instance) unexpected() bool {
-	x := i.exit
+func (i *instance) unexpected(x engine.Exit) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return x.OOM || i.why != "" || !i.asked.Load() && x.Reason != "killed"
+	return x.OOM || i.why != "" || !i.Asked() && x.Reason != "killed"
 }
 
 // clean releases everything; all boxes have ended.
@@ -179,7 +163,7 @@ func (i *instance) abandon() {
 		i.clean()
 		return
 	}
-	<-i.done
+	<-i.Done()
 }
 
 func (e *Engine) leave(i *instance) {
@@ -203,34 +187,20 @@ func (i *instance) kill(why string) {
 // Stop implements engine.Instance: every container gets its image's stop signal
 // and the pod's time to end.
 func (i *instance) Stop(ctx context.Context) error {
-	i.stopOnce.Do(func() {
-		i.asked.Store(true)
-		for _, b := range i.boxes {
-			sig := stopSignal(b.img.Config.StopSignal)
-			if b.Catches(sig) {
-				b.Signal(sig)
-			} else {
-				b.Kill() // as process 1 it would not even notice the signal that would have ended it
-			}
-		}
-		grace := i.spec.Pod.Grace
-		if grace == 0 {
-			grace = i.engine.o.Grace
-		}
-		t := time.NewTimer(grace)
-		defer t.Stop()
-		select {
-		case <-i.done:
-			return
-		case <-ctx.Done():
-		case <-t.C:
-		}
-		for _, b := range i.boxes {
-			b.Kill()
-		}
-	})
-	<-i.done
+	i.Life.Stop(ctx, cmp.Or(i.spec.Pod.Grace, i.engine.o.Grace), i.ask, func() { i.kill("") })
 	return nil
+}
+
+// ask tells every container that it shall end.
+func (i *instance) ask() {
+	for _, b := range i.boxes {
+		sig := stopSignal(b.img.Config.StopSignal)
+		if b.Catches(sig) {
+			b.Signal(sig)
+		} else {
+			b.Kill() // as process 1 it would not even notice the signal that would have ended it
+		}
+	}
 }
 
 // stopSignal reads an image's StopSignal.

@@ -58,7 +58,7 @@ func (e *Engine) admit(i *instance) (engine.Instance, error) {
 	if e.closed {
 		e.mu.Unlock()
 		i.kill("")
-		<-i.done
+		<-i.Done()
 		return nil, errClosing()
 	}
 	e.instances[i] = struct{}{}

@@ -14,6 +14,7 @@ import (
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/blob"
 	"github.com/hearth-run/hearth/core/engine"
+	"github.com/hearth-run/hearth/core/engine/life"
 	"github.com/hearth-run/hearth/runtime"
 	"github.com/hearth-run/hearth/sandbox"
 )
@@ -173,7 +174,7 @@ func (e *Engine) start(ctx context.Context, s *engine.Spec) (*instance, error) {
 		if err != nil {
 			return nil, err
 		}
-		i := &instance{engine: e, warm: w, spec: s, pool: p, done: make(chan struct{})}
+		i := &instance{Life: life.New(), engine: e, warm: w, spec: s, pool: p}
 		w.out.own(s)
 		err = p.loading.specialise(ctx, i, dir)
 		if err == nil {

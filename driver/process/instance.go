@@ -3,16 +3,15 @@ package process
 import (
 	"context"
 	"net"
-	"sync"
-	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/hearth-run/hearth/core/engine"
+	"github.com/hearth-run/hearth/core/engine/life"
 )
 
 // instance is a specialised one.
 type instance struct {
+	*life.Life
 	engine   *Engine
 	pool     *pool
 	warm     *warm
@@ -20,11 +19,6 @@ type instance struct {
 	protocol string
 	dial     func(context.Context) (net.Conn, error)
 	onEnd    func()
-
-	done     chan struct{}
-	exit     engine.Exit // valid once done is closed
-	stopOnce sync.Once
-	asked    atomic.Bool // Stop was called
 }
 
 var _ engine.Instance = (*instance)(nil)
@@ -40,32 +34,19 @@ func (i *instance) Protocol() string { return i.protocol }
 // Dial implements engine.Instance.
 func (i *instance) Dial(ctx context.Context) (net.Conn, error) { return i.dial(ctx) }
 
-// Done implements engine.Instance.
-func (i *instance) Done() <-chan struct{} { return i.done }
-
-// Exit implements engine.Instance.
-func (i *instance) Exit() engine.Exit {
-	select {
-	case <-i.done:
-		return i.exit
-	default:
-		return engine.Exit{}
-	}
-}
-
 // watch waits for the end, however it comes.
 func (i *instance) watch() {
 	<-i.warm.box.Done()
-	i.exit = i.warm.box.Exit()
-	if unexpected(i.exit, i.asked.Load()) {
-		i.warm.out.last("instance " + i.exit.Reason)
+	exit := i.warm.box.Exit()
+	if unexpected(exit, i.Asked()) {
+		i.warm.out.last("instance " + exit.Reason)
 	}
 	i.warm.clean()
 	if i.onEnd != nil {
 		i.onEnd()
 	}
 	i.engine.leave(i)
-	close(i.done)
+	i.End(exit)
 }
 
 // unexpected reports whether an end is worth a line in the log: it came by
@@ -84,23 +65,15 @@ func unexpected(x engine.Exit, asked bool) bool {
 
 // Stop implements engine.Instance.
 func (i *instance) Stop(ctx context.Context) error {
-	i.stopOnce.Do(func() {
-		i.asked.Store(true)
-		if c := i.warm.control; c != nil {
-			c.Drain()
-		} else {
-			i.warm.box.Signal(syscall.SIGTERM)
-		}
-		t := time.NewTimer(i.engine.o.Grace)
-		defer t.Stop()
-		select {
-		case <-i.done:
-			return
-		case <-ctx.Done():
-		case <-t.C:
-		}
-		i.warm.box.Kill()
-	})
-	<-i.done
+	i.Life.Stop(ctx, i.engine.o.Grace, i.ask, i.warm.box.Kill)
 	return nil
+}
+
+// ask tells the program that it shall end.
+func (i *instance) ask() {
+	if c := i.warm.control; c != nil {
+		c.Drain()
+	} else {
+		i.warm.box.Signal(syscall.SIGTERM)
+	}
 }
