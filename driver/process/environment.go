@@ -62,7 +62,7 @@ func (v *environment) start(ctx context.Context, urgent bool) (_ *warm, err erro
 	e := v.engine
 	id := e.newID(v.runtime.Name)
 	out := newOutput(e.o.Sink, id)
-	stdout, stderr, err := out.pipes()
+	stdout, stderr, err := out.read.Pipes()
 	if err != nil {
 		return nil, api.Errorf(api.CodeStartFailed, "start %s: %w", id, err)
 	}

@@ -2,7 +2,6 @@ package process
 
 import (
 	"bytes"
-	"os"
 	"sync"
 	"time"
 
@@ -37,9 +36,6 @@ func (o *output) own(s *engine.Spec) {
 	o.owner = s
 	o.mu.Unlock()
 }
-
-// pipes makes the pipes for stdout and stderr; see lines.Reader.
-func (o *output) pipes() (stdout, stderr *os.File, err error) { return o.read.Pipes() }
 
 // text takes a LOG frame: one or more lines of a known call.
 func (o *output) text(stream, request string, text []byte) {

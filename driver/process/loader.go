@@ -156,7 +156,7 @@ func (l *loader) greet(ctx context.Context, id string, run runner) (_ *warm, err
 	}
 	defer socket.Close()
 	out := newOutput(l.engine.o.Sink, id)
-	stdout, stderr, err := out.pipes()
+	stdout, stderr, err := out.read.Pipes()
 	if err != nil {
 		return nil, api.Errorf(api.CodeStartFailed, "start %s: %w", id, err)
 	}

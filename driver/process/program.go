@@ -42,7 +42,7 @@ func (p *program) start(ctx context.Context, urgent bool) (*warm, error) {
 	}
 	defer socket.Close()
 	out := newOutput(e.o.Sink, id)
-	stdout, stderr, err := out.pipes()
+	stdout, stderr, err := out.read.Pipes()
 	if err != nil {
 		os.Remove(listening)
 		return nil, api.Errorf(api.CodeStartFailed, "start %s: %w", id, err)
