@@ -72,6 +72,14 @@ func TestRollout(t *testing.T) {
 		if art(two.Status.LatestReadyRevision) == art(one.Status.LatestReadyRevision) {
 			t.Error("two contents have one artifact")
 		}
+		// What the API shows as serving is what the next call meets, every time.
+		for i := range 40 {
+			n := 2 - i%2
+			s.deploy("back", version(n))
+			if got := s.must("back", "/"); got != fmt.Sprint("v", n) {
+				t.Fatalf("deployment %d: %s answers, %d is shown", i, got, n)
+			}
+		}
 	})
 
 	t.Run("weights", func(t *testing.T) {

@@ -22,10 +22,11 @@ func (s *Server) get(ctx context.Context, t target) (object, int64, error) {
 }
 
 func (s *Server) serveGet(w http.ResponseWriter, r *http.Request, t target, hide bool) error {
-	o, _, err := s.get(r.Context(), t)
+	o, rev, err := s.get(r.Context(), t)
 	if err != nil {
 		return err
 	}
+	s.shown(r.Context(), t.kind, rev)
 	return s.answerObject(w, r, http.StatusOK, t, o, hide)
 }
 
@@ -150,6 +151,7 @@ func (s *Server) serveList(w http.ResponseWriter, r *http.Request, t target, hid
 	if err != nil {
 		return err
 	}
+	s.shown(r.Context(), t.kind, rev)
 	if hide && t.kind.Resource() == api.Secrets {
 		for i, o := range objs {
 			objs[i] = redact(o)

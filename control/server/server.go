@@ -35,6 +35,9 @@ type Config struct {
 	// answer, as values encoding/json can write; nil: 501.
 	Status func() any
 	Doctor func() any
+	// Shown waits, for a moment at most, until what was stored up to a revision
+	// is in force: what an answer shows is then what calls meet. nil: no wait.
+	Shown func(ctx context.Context, revision int64)
 	// Ready says why the server is not ready yet, for /readyz; nil: it is.
 	Ready func() error
 
@@ -98,6 +101,14 @@ func New(cfg Config) (*Server, error) {
 		s.fields[k.Resource()] = sync.OnceValue(func() fieldTypes { return newFieldTypes(schema()) })
 	}
 	return s, s.ensureDefault(context.Background())
+}
+
+// shown waits until what an answer about k shows is in force, where k has a
+// status that could say so.
+func (s *Server) shown(ctx context.Context, k api.Kind, revision int64) {
+	if s.cfg.Shown != nil && k.Status {
+		s.cfg.Shown(ctx, revision)
+	}
 }
 
 // Close ends every watch and followed log, so that an http.Server can shut

@@ -139,7 +139,11 @@ func (wr *watcher) follow(ctx context.Context, after int64, bookmarks bool) {
 			wr.s.log.ErrorContext(ctx, "a stored object cannot be read", "key", ev.Record.Key.String(), "error", err)
 			continue
 		}
-		if kind := wr.change(ev, o); kind != "" && wr.send(kind, o) != nil {
+		kind := wr.change(ev, o)
+		if kind == "" {
+			continue
+		}
+		if wr.s.shown(ctx, wr.t.kind, ev.Record.Revision); wr.send(kind, o) != nil {
 			return
 		}
 	}

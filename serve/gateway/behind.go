@@ -36,3 +36,14 @@ func (g *Gateway) catchUp(ctx context.Context) {
 		}
 	}
 }
+
+// showTime is how long Shown waits at most.
+const showTime = 250 * time.Millisecond
+
+// Shown waits until calls are routed by all that was stored up to revision; a
+// quarter of a second at most, so that nobody hangs where the store does.
+func (g *Gateway) Shown(ctx context.Context, revision int64) {
+	for begun := time.Now(); g.applied.Load() < revision && ctx.Err() == nil && time.Since(begun) < showTime; {
+		time.Sleep(200 * time.Microsecond) // rare, and over at the first look as a rule
+	}
+}
