@@ -40,7 +40,7 @@ app.listen(process.env.PORT)`,
 		{name: "django", path: "/hello/Ada", want: `{"hello": "Ada"}`, files: django},
 		{name: "gunicorn", path: "/hello/Ada", want: `{"hello": "Ada"}`, files: with(django, "Procfile", "web: gunicorn shop.wsgi --bind 0.0.0.0:$PORT --worker-tmp-dir /tmp\n")},
 		{name: "rack", path: "/a", want: "rack /a", files: map[string]string{"config.ru": rack}},
-		{name: "puma", path: "/b", want: "rack /b", files: map[string]string{"config.ru": rack, "Gemfile": "source 'https://rubygems.org'\ngem 'puma'\ngem 'rack'\n"}},
+		{name: "puma", path: "/b", want: "rack /b", files: map[string]string{"config.ru": rack, "Gemfile": "gem 'puma'\ngem 'rack'\n"}},
 		{name: "procfile", path: "/note.txt", want: "a note", files: map[string]string{"Procfile": "web: python3 -m http.server $PORT\n", "note.txt": "a note"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
