@@ -58,7 +58,7 @@ func (g *Gateway) sync(ctx context.Context, s *state) (int64, error) {
 	s.retain(listed)
 	g.certs.retain(listed)
 	g.publish(s)
-	g.applied.Store(after)
+	g.applied.move(after)
 	return after, nil
 }
 
@@ -95,10 +95,10 @@ func (g *Gateway) watch(ctx context.Context, s *state, after int64) error {
 			if e.Type == store.EventPut || e.Type == store.EventDelete {
 				g.secret(e.Record, e.Type == store.EventDelete)
 			}
-			g.applied.Store(e.Record.Revision)
+			g.applied.move(e.Record.Revision)
 			continue
 		default:
-			g.applied.Store(e.Record.Revision)
+			g.applied.move(e.Record.Revision)
 			continue
 		}
 		s.begin()
@@ -111,7 +111,7 @@ func (g *Gateway) watch(ctx context.Context, s *state, after int64) error {
 			}
 		}
 		g.publish(s)
-		g.applied.Store(e.Record.Revision)
+		g.applied.move(e.Record.Revision)
 	}
 	return errWatchEnded
 }

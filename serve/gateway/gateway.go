@@ -37,7 +37,7 @@ type Gateway struct {
 	proofs  http.Handler      // what acme answers its authority
 	seen    sync.Map          // namespace/name of a revision → *observed
 
-	applied atomic.Int64  // revision of the store the table shows
+	applied progress
 	asking  chan struct{} // bounds catchUp
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -351,10 +352,19 @@ func TestShutdown(t *testing.T) {
 	<-begun
 	ended := make(chan error, 1)
 	go func() { ended <- s.Shutdown(context.Background()) }()
+	for announced := false; !announced; runtime.Gosched() { // until the connection was told
+		s.mu.Lock()
+		for k := range s.conns {
+			k.mu.Lock()
+			announced = k.leaving
+			k.mu.Unlock()
+		}
+		s.mu.Unlock()
+	}
 	select {
 	case err := <-ended:
 		t.Fatalf("it did not wait: %v", err)
-	case <-time.After(50 * time.Millisecond):
+	default:
 	}
 	close(release)
 	if got := <-answer; got != "done" {
