@@ -423,8 +423,18 @@ func TestSwapUnderLoad(t *testing.T) {
 type failing struct {
 	store.Store
 	fail  atomic.Bool
-	lists chan struct{}
-	end   chan error // ends watches
+	lists chan struct{} // holds one: a List since the last again
+	end   chan error    // ends watches
+}
+
+// again ends the watch with err and returns when the store has been listed after it.
+func (f *failing) again(err error) {
+	select {
+	case <-f.lists:
+	default:
+	}
+	f.end <- err
+	<-f.lists
 }
 
 func (f *failing) List(ctx context.Context, q store.Query) (store.List, error) {
@@ -469,7 +479,7 @@ func (f *failing) Watch(ctx context.Context, q store.Query, after int64) iter.Se
 func TestServesWhileTheStoreFails(t *testing.T) {
 	w := &world{t: t, waker: &waker{by: map[string]func() (engine.Instance, error){}}, calls: &calls{}}
 	w.store = memory.NewStore()
-	f := &failing{Store: w.store, lists: make(chan struct{}), end: make(chan error)}
+	f := &failing{Store: w.store, lists: make(chan struct{}, 1), end: make(chan error)}
 	in := peer(t, api.ProtocolHearth, say("f"))
 	w.revision("f-1", "f", api.RevisionSpec{}, always(in))
 	w.put(api.Functions, "f", api.Function{Status: api.FunctionStatus{LatestReadyRevision: "f-1"}})
@@ -491,8 +501,7 @@ func TestServesWhileTheStoreFails(t *testing.T) {
 	defer func() { cancel(); wg.Wait(); w.g.Close(); w.store.Close() }()
 	<-w.g.Ready()
 	f.fail.Store(true)
-	f.end <- errors.New("the store went away")
-	<-f.lists // it tries again, and fails
+	f.again(errors.New("the store went away"))
 	if got := status("f.localhost"); got != 200 {
 		t.Errorf("while the store fails: %d, want 200", got)
 	}
@@ -501,13 +510,8 @@ func TestServesWhileTheStoreFails(t *testing.T) {
 	}
 	f.fail.Store(false)
 	for status("gone.localhost") != 404 {
-		select {
-		case <-f.lists:
-		default:
-		}
 	}
-	f.end <- api.Errorf(api.CodeGone, "too old")
-	<-f.lists
+	f.again(api.Errorf(api.CodeGone, "too old"))
 	if got := status("f.localhost"); got != 200 {
 		t.Errorf("after CodeGone: %d, want 200", got)
 	}
