@@ -16,10 +16,13 @@ const (
 	PolicyKnative = "knative" // by averages over windows, as Knative's autoscaler
 )
 
-// What the knative policy counts.
+// What is counted. The first two are of the knative policy; the others work with
+// both, see Autoscale.
 const (
 	MetricConcurrency = "concurrency" // calls in flight
 	MetricRPS         = "rps"         // calls per second
+	MetricCPU         = "cpu"         // processor time
+	MetricMemory      = "memory"
 )
 
 // How a window's seconds are weighed.
@@ -33,6 +36,8 @@ const (
 	DefaultWorth          = 12 * time.Minute
 	DefaultTarget         = 100.0 // concurrency, for revisions without a bound
 	DefaultTargetRPS      = 200.0
+	DefaultTargetUsage    = 80.0 // percent of the processors or the memory asked for
+	DefaultStabilization  = 5 * time.Minute
 	DefaultUtilization    = 70.0 // percent
 	DefaultWindow         = 60 * time.Second
 	DefaultPanicWindow    = 10.0  // percent of the window
@@ -47,15 +52,24 @@ const (
 // optional. Worth is of the hearth policy, Reserve of both, and what stands
 // between Metric and Zero of the knative policy, where each field is what the
 // annotation or setting of that name is in Knative; of those the hearth policy
-// has Initial and Activation too.
+// has Initial, Activation and Target too, the last as the calls aimed at in one
+// instance.
+//
+// With the metrics cpu and memory the number follows the mean of what the
+// instances use, by the rules of Kubernetes' HorizontalPodAutoscaler, as with
+// Knative's class hpa; of the fields after Metric they know Target, Window,
+// Initial and Activation, and what is about zero. The knative policy then goes by
+// usage alone and the hearth policy by whichever of queue and usage asks for
+// more. Either way a call starts the first instance, and the last one ends by the
+// policy's own rules; Scale.Min keeps it from that.
 type Autoscale struct {
 	Policy string    `json:"policy,omitempty" enum:"hearth,knative" doc:"hearth starts instances for queued calls at once and foresees the next call from the past ones; knative goes by averages over windows. hearth by default."`
 	Worth  *Duration `json:"worth,omitempty" doc:"How long an instance may wait unused to spare one cold start: more is warmer, less saves memory; 12m by default."`
 
-	Metric         string    `json:"metric,omitempty" enum:"concurrency,rps" doc:"What is counted: calls in flight or calls per second; concurrency by default."`
-	Target         float64   `json:"target,omitempty" doc:"Of the metric, what one instance is meant to have, at least 0.01; by default the concurrency (100 where that has no bound), or 200 calls per second."`
+	Metric         string    `json:"metric,omitempty" enum:"concurrency,rps,cpu,memory" doc:"What is counted: calls in flight, calls per second, processor time or memory; concurrency by default."`
+	Target         float64   `json:"target,omitempty" doc:"Of the metric, what one instance is meant to have, at least 0.01; by default the concurrency (100 where that has no bound), or 200 calls per second. For cpu percent of the processors asked for (the request, else the limit, else one), 80 by default; for memory MiB, by default 80 percent of the memory asked for."`
 	Utilization    float64   `json:"utilization,omitempty" doc:"Percent of the target aimed at, 1 to 100; 70 by default."`
-	Window         *Duration `json:"window,omitempty" doc:"Length of the averages, 6s to 1h; 60s by default."`
+	Window         *Duration `json:"window,omitempty" doc:"Length of the averages, 6s to 1h; 60s by default. For cpu and memory how long less (or more) must be asked for before the number follows; 5m for less and 0s for more by default."`
 	PanicWindow    float64   `json:"panicWindow,omitempty" doc:"Length of the short averages in percent of the window, 1 to 100; 10 by default."`
 	PanicThreshold float64   `json:"panicThreshold,omitempty" doc:"Percent of what is ready that the short average must ask for to be believed, 110 to 1000; 200 by default."`
 	UpRate         float64   `json:"upRate,omitempty" doc:"Most growth in one step, as a factor above 1; 1000 by default."`

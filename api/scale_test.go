@@ -16,6 +16,8 @@ func TestValidateScale(t *testing.T) {
 		{`{"min":1,"max":5,"auto":{"policy":"knative","metric":"rps","target":0.01,"utilization":100,"window":"1h","panicWindow":1,"panicThreshold":1000,
 			"upRate":1.1,"downRate":10,"initial":0,"activation":2,"downDelay":"1h","retention":"1h","grace":0,"burst":-1,"aggregation":"weighted-exponential","zero":false,
 			"reserve":[{"schedule":"@daily","instances":5,"duration":"1m"}]}}`, ""},
+		{`{"auto":{"metric":"cpu","target":60,"window":"10m"}}`, ""},
+		{`{"auto":{"policy":"knative","metric":"memory","target":200}}`, ""},
 		{`{"min":3,"max":2}`, "spec.scale.min: 3 is more than spec.scale.max (2)"},
 		{`{"auto":{"worth":"200h"}}`, "spec.scale.auto.worth: 200h is not between 0s and 168h (such as 12m)"},
 		{`{"auto":{"target":0.001}}`, "spec.scale.auto.target: 0.001 is less than 0.01 (such as 10)"},
