@@ -50,7 +50,8 @@ type Box struct {
 	limits engine.Limits
 	exit   engine.Exit
 	ended  bool
-	serial int // of tasks
+	cpu    time.Duration // most that Usage has said
+	serial int           // of tasks
 	tasks  map[int]chan reply
 
 	held   atomic.Bool
@@ -82,9 +83,6 @@ func (b *Box) Exit() engine.Exit {
 
 // StartTime is how long Start took from clone to exec.
 func (b *Box) StartTime() time.Duration { return b.started }
-
-// Usage is what the box uses now.
-func (b *Box) Usage() Usage { return b.group.usage() }
 
 // Signal sends a signal to the first process. A program that runs as process 1
 // (no Init) gets only signals it has a handler for, and SIGKILL.

@@ -370,8 +370,8 @@ func TestLimitWhileRunning(t *testing.T) {
 			t.Errorf("%d: %v", m, err)
 		}
 	}
-	if u := b.Usage(); u.MemoryBytes <= 0 || u.Processes != 1 {
-		t.Errorf("%+v", u)
+	if u, err := b.Usage(); err != nil || u.MemoryBytes <= 0 || u.Processes != 1 {
+		t.Errorf("%+v, %v", u, err)
 	}
 }
 

@@ -268,26 +268,12 @@ func (c *group) ooms() int64 {
 	if d == "" {
 		return 0
 	}
+	file := "memory.oom_control"
 	if c.g.v2 {
-		return keyed(filepath.Join(d, "memory.events"), "oom_kill")
+		file = "memory.events"
 	}
-	return keyed(filepath.Join(d, "memory.oom_control"), "oom_kill")
-}
-
-func (c *group) usage() Usage {
-	var u Usage
-	if d := c.dir("memory"); d != "" && c.g.v2 {
-		u.MemoryBytes, u.PeakBytes = number(filepath.Join(d, "memory.current")), number(filepath.Join(d, "memory.peak"))
-	} else if d != "" {
-		u.MemoryBytes, u.PeakBytes = number(filepath.Join(d, "memory.usage_in_bytes")), number(filepath.Join(d, "memory.max_usage_in_bytes"))
-	}
-	if d := c.dir("cpu"); d != "" && c.g.v2 {
-		u.CPUNanos = keyed(filepath.Join(d, "cpu.stat"), "usage_usec") * 1000
-	}
-	if d := c.dir("pids"); d != "" {
-		u.Processes = int(number(filepath.Join(d, "pids.current")))
-	}
-	return u
+	n, _ := keyed(filepath.Join(d, file), "oom_kill")
+	return n
 }
 
 // kill ends every process in the group.
@@ -365,21 +351,26 @@ func write(path, value string) error {
 	return err
 }
 
-func number(path string) int64 {
-	b, _ := os.ReadFile(path)
-	n, _ := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-	return n
+// number reads a file that is one; ok is false when there is none.
+func number(path string) (n int64, ok bool) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, false
+	}
+	n, err = strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	return n, err == nil
 }
 
-func keyed(path, key string) int64 {
+// keyed reads the number that follows key in a file of such lines.
+func keyed(path, key string) (n int64, ok bool) {
 	b, _ := os.ReadFile(path)
-	for _, l := range strings.Split(string(b), "\n") {
-		if k, v, ok := strings.Cut(l, " "); ok && k == key {
-			n, _ := strconv.ParseInt(v, 10, 64)
-			return n
+	for l := range strings.Lines(string(b)) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(l), " "); ok && k == key {
+			n, err := strconv.ParseInt(v, 10, 64)
+			return n, err == nil
 		}
 	}
-	return 0
+	return 0, false
 }
 
 // open opens the folder of a version 2 group, for a process to be born into.

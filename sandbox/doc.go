@@ -130,14 +130,6 @@ func (c Config) owned() []string {
 	return out
 }
 
-// Usage is what a box has used.
-type Usage struct {
-	MemoryBytes int64 // now, with caches and /tmp; 0 where there is no memory cgroup
-	PeakBytes   int64
-	CPUNanos    int64
-	Processes   int
-}
-
 // Folders exist in every box, empty, to be filled by Config.Binds or Attach.
 func Folders() []string {
 	return []string{"/code", "/userfunc", "/runtime", "/secrets", "/configs"}

@@ -154,7 +154,7 @@ func TestZygote(t *testing.T) {
 			t.Errorf("%s: %v", k.b.ID(), err)
 		}
 	}
-	if u := one.Usage(); u.Processes != 1 {
+	if u, err := one.Usage(); err != nil || u.Processes != 1 {
 		t.Errorf("the forked process is not in its cgroup: %+v", u)
 	}
 	one.Kill()

@@ -197,7 +197,9 @@ func (b *Box) Pid() int {
 func (b *Box) UID() int { return os.Getuid() }
 
 // Usage is not known here.
-func (b *Box) Usage() Usage { return Usage{} }
+func (b *Box) Usage() (engine.Usage, error) {
+	return engine.Usage{}, unsupported("measuring a process")
+}
 
 // StartTime is not measured here.
 func (b *Box) StartTime() time.Duration { return 0 }

@@ -27,7 +27,8 @@ func (h *Host) probe() abilities {
 	has := func(c uint) bool { return a.caps&(1<<c) != 0 }
 	a.root = os.Geteuid() == 0 && has(unix.CAP_SYS_ADMIN) && has(unix.CAP_SETUID) && has(unix.CAP_SETGID) && has(unix.CAP_SETPCAP) && !h.without("own users")
 	a.netAdmin = has(unix.CAP_NET_ADMIN)
-	a.userNS = !h.without("user namespaces") && number("/proc/sys/user/max_user_namespaces") > 0 && knob("/proc/sys/kernel/unprivileged_userns_clone", "1") != "0"
+	most, _ := number("/proc/sys/user/max_user_namespaces")
+	a.userNS = !h.without("user namespaces") && most > 0 && knob("/proc/sys/kernel/unprivileged_userns_clone", "1") != "0"
 	a.mounts = (a.root || a.userNS) && exists("/proc/self/ns/mnt") && exists("/proc/self/ns/pid") && !h.without("namespaces")
 	a.net = a.mounts && exists("/proc/self/ns/net") && !h.without("network namespaces")
 	a.seccomp = knob("/proc/sys/kernel/seccomp/actions_avail", "") != "" && !h.without("seccomp")

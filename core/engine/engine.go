@@ -39,7 +39,8 @@ type Engine interface {
 }
 
 // Instance is one running copy of a revision. It belongs to its revision until
-// it ends and is never handed to another.
+// it ends and is never handed to another. More that some instances can do is
+// asked for by type assertion: Measured.
 type Instance interface {
 	// ID names the instance; it is unique over the life of the state folder.
 	ID() string

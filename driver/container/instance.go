@@ -40,7 +40,7 @@ type instance struct {
 	first  *box          // that ended; valid once ending is closed
 }
 
-var _ engine.Instance = (*instance)(nil)
+var _ engine.Measured = (*instance)(nil)
 
 func newInstance(e *Engine, s *engine.Spec, b *blank, images map[string]*image.Image) *instance {
 	return &instance{
@@ -74,6 +74,21 @@ func (i *instance) Protocol() string { return i.spec.Pod.Protocol }
 // Dial implements engine.Instance.
 func (i *instance) Dial(ctx context.Context) (net.Conn, error) {
 	return i.shared.Dial(ctx, "tcp", i.address)
+}
+
+// Usage implements engine.Measured.
+func (i *instance) Usage() (engine.Usage, error) {
+	var sum engine.Usage
+	for _, b := range i.boxes {
+		u, err := b.Usage()
+		if err != nil {
+			return engine.Usage{}, err
+		}
+		sum.CPU += u.CPU
+		sum.MemoryBytes += u.MemoryBytes
+		sum.Processes += u.Processes
+	}
+	return sum, nil
 }
 
 // watch waits for the end of the first container, ends the others, and releases

@@ -21,7 +21,7 @@ type instance struct {
 	onEnd    func()
 }
 
-var _ engine.Instance = (*instance)(nil)
+var _ engine.Measured = (*instance)(nil)
 
 func (i *instance) key() string { return i.spec.Tenant + "/" + i.spec.Revision }
 
@@ -33,6 +33,9 @@ func (i *instance) Protocol() string { return i.protocol }
 
 // Dial implements engine.Instance.
 func (i *instance) Dial(ctx context.Context) (net.Conn, error) { return i.dial(ctx) }
+
+// Usage implements engine.Measured.
+func (i *instance) Usage() (engine.Usage, error) { return i.warm.box.Usage() }
 
 // watch waits for the end, however it comes.
 func (i *instance) watch() {

@@ -24,13 +24,15 @@ type warm struct {
 	control *frame.Client            // loaders only
 	spare   atomic.Pointer[net.Conn] // see connect; loaders only
 	born    time.Time
-	memory  int64 // bytes it used when it was ready
+	memory  int64 // bytes it used when it was ready; 0: not known
 }
 
 // ready notes when w was ready and what it costs.
 func (w *warm) ready() {
 	w.born = time.Now()
-	w.memory = w.box.Usage().MemoryBytes
+	if u, err := w.box.Usage(); err == nil {
+		w.memory = u.MemoryBytes
+	}
 }
 
 // explainStart is the error of a warm instance that did not come up; no user

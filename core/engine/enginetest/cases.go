@@ -243,6 +243,41 @@ func forget(t *testing.T, f *fixture) {
 	f.echoes(f.start(f.Echo))
 }
 
+func usage(t *testing.T, f *fixture) {
+	in := f.start(f.Echo)
+	m, ok := in.(engine.Measured)
+	if !ok {
+		return // nobody has to
+	}
+	first, err := m.Usage()
+	if api.IsCode(err, api.CodeUnsupported) {
+		t.Skip(err)
+	}
+	if err != nil || first.MemoryBytes <= 0 || first.Processes <= 0 {
+		t.Fatalf("Usage = %+v, %v; want the use of an instance that runs", first, err)
+	}
+	// An idle instance has next to no processor time, so that what it does for
+	// calls shows however coarse the account is.
+	last := first
+	for n := 0; last.CPU <= first.CPU; n++ {
+		if f.ctx().Err() != nil || n == 20_000 {
+			t.Fatalf("after %d calls its processor time is still %s", n, last.CPU)
+		}
+		f.echoes(in)
+		next, err := m.Usage()
+		if err != nil || next.CPU < last.CPU {
+			t.Fatalf("Usage = %+v, %v; it was %+v", next, err, last)
+		}
+		last = next
+	}
+	if err := in.Stop(f.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	if u, err := m.Usage(); !api.IsCode(err, api.CodeNotFound) {
+		t.Errorf("Usage after the end = %+v, %v; want an error of code %s", u, err, api.CodeNotFound)
+	}
+}
+
 func findings(t *testing.T, f *fixture) {
 	for _, x := range f.e.Findings() {
 		if x.Check == "" || !x.OK && x.Detail == "" {

@@ -66,6 +66,7 @@ func Run(t *testing.T, open func(t testing.TB) (engine.Engine, Samples)) {
 		{"StopTwice", stopTwice},
 		{"StopWithEndedContext", stopWithEndedContext},
 		{"Forget", forget},
+		{"Usage", usage},
 		{"Findings", findings},
 		{"CloseStopsAll", closeStopsAll},
 		{"CloseDuringStart", closeDuringStart},
