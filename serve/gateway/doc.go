@@ -29,6 +29,18 @@
 // (status.traffic). Each is a split: a tag asked for by host or header comes
 // first, then a sticky choice, then the weights, which hold exactly. A split is
 // a list of turns taken in a fixed order by one counter.
+//
+// # Where to look
+//
+//	gateway.go          a request is given its route
+//	call.go             its way: revision, instance, another try, what is written down
+//	forward.go body.go  to an instance and back, by frames or HTTP/1.1
+//	headers.go h2.go grpc.go upgrade.go  what instances see, and other protocols
+//	rules.go and cors, limit, mirror, retry, sticky  what routes ask for
+//	follow.go records.go state.go        the store's records become a table
+//	target.go split.go traffic.go revision.go  what the table leads to
+//	certs.go acme.go    certificates of routes' hosts
+//	serve.go guard.go   the server around it
 package gateway
 
 import (

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/engine"
 	"github.com/hearth-run/hearth/runtime/frame"
@@ -45,7 +47,7 @@ func (c *call) prepare() error {
 
 // upgrade is the protocol the client wants to change to; empty: none.
 func (c *call) upgrade() string {
-	if c.r.ProtoMajor != 1 || c.r.ContentLength > 0 || !listed(c.r.Header["Connection"], "upgrade") {
+	if c.r.ProtoMajor != 1 || c.r.ContentLength > 0 || !httpguts.HeaderValuesContainsToken(c.r.Header["Connection"], "upgrade") {
 		return ""
 	}
 	return first(c.r.Header, "Upgrade")
@@ -277,7 +279,7 @@ func (c *call) pass(a answer) error {
 		if name == "Grpc-Status" {
 			c.fault = grpcFault(f.Value)
 		}
-		if !listed(declared, name) {
+		if !httpguts.HeaderValuesContainsToken(declared, name) {
 			name = http.TrailerPrefix + name
 		}
 		h.Add(name, f.Value)
@@ -317,7 +319,7 @@ func (c *call) copyHeader(h http.Header, fields frame.Fields) (known bool, decla
 	values := make([]string, len(fields)+1) // one allocation for all
 	for i := range fields {
 		name := canonical(fields[i].Name)
-		if hop(name) || connection != nil && listed(connection, name) {
+		if hop(name) || connection != nil && httpguts.HeaderValuesContainsToken(connection, name) {
 			continue
 		}
 		values[i] = fields[i].Value

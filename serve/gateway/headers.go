@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/hearth-run/hearth/runtime/frame"
 )
 
@@ -128,18 +130,6 @@ func ours(name string) bool {
 	return false
 }
 
-// listed reports whether name is a token of one of the values.
-func listed(values []string, name string) bool {
-	for _, v := range values {
-		for t := range strings.SplitSeq(v, ",") {
-			if strings.EqualFold(strings.TrimSpace(t), name) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // header builds the header the function sees, in c.fields.
 func (c *call) header() {
 	f := c.fields[:0]
@@ -170,12 +160,12 @@ func (c *call) header() {
 		case defaultRoute:
 			continue // clients do not know
 		case "Te":
-			if listed(values, "trailers") {
+			if httpguts.HeaderValuesContainsToken(values, "trailers") {
 				f = append(f, frame.Field{Name: "Te", Value: "trailers"})
 			}
 			continue
 		}
-		if hop(name) || ours(name) || connection != nil && listed(connection, name) {
+		if hop(name) || ours(name) || connection != nil && httpguts.HeaderValuesContainsToken(connection, name) {
 			continue
 		}
 		for _, v := range values {

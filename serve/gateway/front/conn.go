@@ -56,7 +56,7 @@ const (
 func (c *conn) serve() {
 	s := c.s
 	nc, read := c.plain()
-	s.remove(c)
+	s.conns.Remove(c)
 	if nc != nil {
 		s.c.Hand(nc, read)
 	}
@@ -136,13 +136,13 @@ func (c *conn) wait() bool {
 	now := time.Now()
 	if c.state.Load() == fresh {
 		c.deadline(now.Add(c.s.c.HeaderTime))
-		return !c.s.closing.Load()
+		return !c.s.conns.Closing()
 	}
 	c.state.Store(waiting)
 	if most := now.Add(c.s.c.IdleTime + c.s.c.IdleTime/10); c.until.Sub(now) < c.s.c.IdleTime || c.until.After(most) {
 		c.deadline(most)
 	}
-	return !c.s.closing.Load()
+	return !c.s.conns.Closing()
 }
 
 func (c *conn) deadline(t time.Time) {
@@ -200,7 +200,7 @@ func (c *conn) exchange() (keep bool) {
 	if !c.body.drop() {
 		c.out.close = true
 	}
-	return !gone && !c.out.close && c.out.err == nil && !c.s.closing.Load()
+	return !gone && !c.out.close && c.out.err == nil && !c.s.conns.Closing()
 }
 
 // finish closes the connection after its last answer.

@@ -7,9 +7,10 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/hearth-run/hearth/serve/gateway/drain"
+	"github.com/hearth-run/hearth/serve/gateway/lazy"
 	"github.com/hearth-run/hearth/serve/gateway/socket"
 )
 
@@ -31,20 +32,14 @@ type Config struct {
 
 // Server serves the plain requests of listeners. Make one with New.
 type Server struct {
-	c       Config
-	closing atomic.Bool
-	date    atomic.Pointer[date]
-	free    sync.Pool // *buffers
-
-	mu    sync.Mutex
-	conns map[*conn]struct{}
-	empty chan struct{} // closed when closing and no connection is left
+	c     Config
+	conns drain.Group[*conn]
+	date  lazy.Date
+	free  sync.Pool // *buffers
 }
 
 // New makes a server.
-func New(c Config) *Server {
-	return &Server{c: c, conns: map[*conn]struct{}{}, empty: make(chan struct{})}
-}
+func New(c Config) *Server { return &Server{c: c} }
 
 // Serve answers connections of l until that fails, or is closed: then it returns
 // what Accept said. It does not close l.
@@ -64,7 +59,7 @@ func (s *Server) Serve(l net.Listener) error {
 		}
 		pause = 0
 		c := &conn{s: s, nc: socket.Wrap(nc), remote: nc.RemoteAddr().String()}
-		if !s.add(c) {
+		if !s.conns.Add(c) {
 			nc.Close()
 			continue
 		}
@@ -72,77 +67,13 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 }
 
-func (s *Server) add(c *conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing.Load() {
-		return false
-	}
-	s.conns[c] = struct{}{}
-	return true
-}
-
-func (s *Server) remove(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
-	if s.closing.Load() && len(s.conns) == 0 {
-		s.drained()
-	}
-}
-
-func (s *Server) drained() {
-	select {
-	case <-s.empty:
-	default:
-		close(s.empty)
-	}
-}
-
 // Shutdown closes the connections that wait for a request, and waits until the
 // others have their answer, or ctx ends. It is called after the listeners were
 // closed. Connections handed over are no longer this server's.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	s.closing.Store(true)
-	for c := range s.conns {
-		c.leave()
-	}
-	if len(s.conns) == 0 {
-		s.drained()
-	}
-	s.mu.Unlock()
-	select {
-	case <-s.empty:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+func (s *Server) Shutdown(ctx context.Context) error { return s.conns.Shutdown(ctx, (*conn).leave) }
 
 // Close ends all connections at once.
 func (s *Server) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closing.Store(true)
-	for c := range s.conns {
-		c.nc.Close()
-	}
+	s.conns.Close(func(c *conn) { c.nc.Close() })
 	return nil
-}
-
-// date is the header line of one second.
-type date struct {
-	second int64
-	line   []byte
-}
-
-func (s *Server) dateLine() []byte {
-	now := time.Now()
-	d := s.date.Load()
-	if d == nil || d.second != now.Unix() {
-		d = &date{now.Unix(), now.UTC().AppendFormat([]byte("Date: "), http.TimeFormat+"\r\n")}
-		s.date.Store(d)
-	}
-	return d.line
 }

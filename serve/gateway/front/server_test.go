@@ -260,11 +260,8 @@ func TestWatching(t *testing.T) {
 	nc, br := w.dial("POST /slow HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbo")
 	io.WriteString(nc, "dy")
 	<-began
-	w.s.mu.Lock()
 	var c *conn
-	for c = range w.s.conns {
-	}
-	w.s.mu.Unlock()
+	w.s.conns.Each(func(k *conn) { c = k })
 	for state := notWatched; state != watched; { // it is watched, now
 		c.mu.Lock()
 		state = c.watch

@@ -50,7 +50,7 @@ func (w *writer) begin(c *conn) {
 	if !ok {
 		b = &buffers{}
 	}
-	*w = writer{c: c, header: w.header, buffers: b, names: w.names[:0], close: c.head.close || c.s.closing.Load()}
+	*w = writer{c: c, header: w.header, buffers: b, names: w.names[:0], close: c.head.close || c.s.conns.Closing()}
 }
 
 // Header implements http.ResponseWriter.
@@ -89,7 +89,7 @@ func (w *writer) WriteHeader(status int) {
 		w.out = append(strconv.AppendInt(append(w.out, "Content-Length: "...), w.length, 10), "\r\n"...)
 	}
 	if w.header["Date"] == nil {
-		w.out = append(w.out, w.c.s.dateLine()...)
+		w.out = append(append(append(w.out, "Date: "...), w.c.s.date.Now()...), "\r\n"...)
 	}
 	if w.close {
 		w.out = append(w.out, "Connection: close\r\n"...)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/hearth-run/hearth/serve/gateway/lazy"
@@ -148,7 +149,7 @@ func (k *call) request(list []hpack.HeaderField, end bool) bool {
 	}
 	connect := method == http.MethodConnect
 	switch {
-	case method == "" || !validMethod(method):
+	case !httpguts.ValidHeaderFieldName(method):
 		return false
 	case connect && (scheme != "" || path != "" || authority == ""):
 		return false
@@ -197,7 +198,7 @@ func (k *call) request(list []hpack.HeaderField, end bool) bool {
 	} else if hosted != "" && !strings.EqualFold(hosted, authority) {
 		return false // one of them would be believed by someone
 	}
-	if authority == "" || !validHost(authority) {
+	if authority == "" || !httpguts.ValidHostHeader(authority) {
 		return false
 	}
 	if end {
@@ -307,30 +308,6 @@ func plainPath(s string) bool {
 	for i := range len(s) {
 		c := s[i]
 		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("/-._~!$&'()*+,;=:@?", c) >= 0 {
-			continue
-		}
-		return false
-	}
-	return true
-}
-
-func validMethod(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0 {
-			continue
-		}
-		return false
-	}
-	return true
-}
-
-// validHost reports whether s has only what names, addresses and ports are
-// written with.
-func validHost(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!$&'()*+,;=-._~%[]:", c) >= 0 {
 			continue
 		}
 		return false

@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -133,7 +134,7 @@ func (a *Answer) send(r *Request, closeBody func()) {
 		case err == io.EOF:
 			a.finish(r.Trailer)
 		case err != nil:
-			a.err = cmpErr(a.err, err)
+			a.err = cmp.Or(a.err, err)
 			c.out = appendReset(c.out, a.id, codeCancel)
 			a.cond.Broadcast()
 		}
@@ -143,13 +144,6 @@ func (a *Answer) send(r *Request, closeBody func()) {
 			return
 		}
 	}
-}
-
-func cmpErr(old, err error) error {
-	if old != nil {
-		return old
-	}
-	return err
 }
 
 // finish ends the request's half of the stream, with the lock.

@@ -1,8 +1,7 @@
 package h2
 
 import (
-	"strings"
-
+	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2/hpack"
 )
 
@@ -51,36 +50,20 @@ func (s *section) take(d *hpack.Decoder, p []byte) error {
 
 // validName reports whether s may be the name of a field: a token in lower case.
 func validName(s string) bool {
-	if s == "" {
-		return false
-	}
 	for i := range len(s) {
-		c := s[i]
-		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
-			continue
-		}
-		if c >= 'A' && c <= 'Z' || strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+		if c := s[i]; c >= 'A' && c <= 'Z' {
 			return false
 		}
 	}
-	return true
+	return httpguts.ValidHeaderFieldName(s)
 }
 
 // validValue reports whether s may be the value of a field.
 func validValue(s string) bool {
-	if s == "" {
-		return true
-	}
-	if a, z := s[0], s[len(s)-1]; a == ' ' || a == '\t' || z == ' ' || z == '\t' {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return true
+	return httpguts.ValidHeaderFieldValue(s) && (s == "" || !space(s[0]) && !space(s[len(s)-1]))
 }
+
+func space(c byte) bool { return c == ' ' || c == '\t' }
 
 // connectionField reports whether a field belongs to HTTP/1.1's connections.
 func connectionField(name string) bool {

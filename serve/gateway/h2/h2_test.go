@@ -353,13 +353,11 @@ func TestShutdown(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- s.Shutdown(context.Background()) }()
 	for announced := false; !announced; runtime.Gosched() { // until the connection was told
-		s.mu.Lock()
-		for k := range s.conns {
+		s.conns.Each(func(k *serverConn) {
 			k.mu.Lock()
 			announced = k.leaving
 			k.mu.Unlock()
-		}
-		s.mu.Unlock()
+		})
 	}
 	select {
 	case err := <-ended:

@@ -195,7 +195,7 @@ func (w *writer) push(end bool) error {
 		k.c.field(":status", statusText(w.status))
 		w.fields()
 		if w.header["Date"] == nil {
-			k.c.field("date", k.s.s.now())
+			k.c.field("date", k.s.s.date.Now())
 		}
 		only := end && len(w.buf) == 0
 		k.c.appendSection(k.id, only)

@@ -9,9 +9,10 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/hearth-run/hearth/serve/gateway/drain"
+	"github.com/hearth-run/hearth/serve/gateway/lazy"
 	"github.com/hearth-run/hearth/serve/gateway/socket"
 )
 
@@ -41,28 +42,8 @@ type Server struct {
 	done chan struct{}
 	once sync.Once
 
-	mu      sync.Mutex
-	conns   map[*serverConn]struct{}
-	closing bool
-	empty   chan struct{}
-
-	date atomic.Pointer[date]
-}
-
-// date is a second in words.
-type date struct {
-	second int64
-	text   string
-}
-
-func (s *Server) now() string {
-	now := time.Now()
-	d := s.date.Load()
-	if d == nil || d.second != now.Unix() {
-		d = &date{now.Unix(), now.UTC().Format(http.TimeFormat)}
-		s.date.Store(d)
-	}
-	return d.text
+	conns drain.Group[*serverConn]
+	date  lazy.Date
 }
 
 // New makes a server.
@@ -76,7 +57,7 @@ func New(c Config) *Server {
 	if c.MaxStreams <= 0 {
 		c.MaxStreams = 250
 	}
-	return &Server{c: c, work: make(chan *call), done: make(chan struct{}), conns: map[*serverConn]struct{}{}, empty: make(chan struct{})}
+	return &Server{c: c, work: make(chan *call), done: make(chan struct{})}
 }
 
 // serverConn is one client's connection.
@@ -105,11 +86,11 @@ func (s *Server) ServeConn(nc net.Conn, early []byte, state *tls.ConnectionState
 		c.base = s.c.Context(nc)
 	}
 	c.init(socket.Wrap(nc), c, serverWindow, serverEach)
-	if !s.add(c) {
+	if !s.conns.Add(c) {
 		nc.Close()
 		return
 	}
-	defer s.remove(c)
+	defer s.conns.Remove(c)
 	err := c.greet(early)
 	if err == nil {
 		err = c.readLoop()
@@ -147,72 +128,20 @@ func (c *serverConn) greet(early []byte) error {
 	return nil
 }
 
-func (s *Server) add(c *serverConn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		return false
-	}
-	s.conns[c] = struct{}{}
-	return true
-}
-
-func (s *Server) remove(c *serverConn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
-	if s.closing && len(s.conns) == 0 {
-		s.drained()
-	}
-}
-
-func (s *Server) drained() {
-	select {
-	case <-s.empty:
-	default:
-		close(s.empty)
-	}
-}
-
 // Shutdown tells clients to open no more streams, and waits until those that are
 // open have their answer, or ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	s.closing = true
-	all := make([]*serverConn, 0, len(s.conns))
-	for c := range s.conns {
-		all = append(all, c)
-	}
-	if len(all) == 0 {
-		s.drained()
-	}
-	s.mu.Unlock()
-	for _, c := range all {
-		c.leave()
-	}
 	defer s.once.Do(func() { close(s.done) })
-	select {
-	case <-s.empty:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return s.conns.Shutdown(ctx, (*serverConn).leave)
 }
 
 // Close ends all connections at once.
 func (s *Server) Close() error {
-	s.mu.Lock()
-	s.closing = true
-	all := make([]*serverConn, 0, len(s.conns))
-	for c := range s.conns {
-		all = append(all, c)
-	}
-	s.mu.Unlock()
-	for _, c := range all {
+	s.conns.Close(func(c *serverConn) {
 		c.mu.Lock()
+		defer c.mu.Unlock()
 		c.fail(http.ErrServerClosed)
-		c.mu.Unlock()
-	}
+	})
 	s.once.Do(func() { close(s.done) })
 	return nil
 }

@@ -1,5 +1,6 @@
-// Package lazy has a context that costs nothing until someone waits for it, for
-// requests most of whose handlers never do.
+// Package lazy has what every request needs and few look at, made so that it
+// costs next to nothing: a context that does until someone waits for it, and the
+// date.
 package lazy
 
 import (
