@@ -35,6 +35,7 @@ type call struct {
 	prefix   string // cut off the path
 	path     string // with query, as the function sees it
 	invoked  bool
+	near     bool // it came to the address instances call
 	timeout  time.Duration
 	times    *times // nil: none but timeout
 	tries    int    // calls made again

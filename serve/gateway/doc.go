@@ -40,12 +40,19 @@
 //	follow.go records.go state.go        the store's records become a table
 //	target.go split.go traffic.go revision.go  what the table leads to
 //	certs.go acme.go    certificates of routes' hosts
+//	inside.go           hosts for this machine and its instances alone
 //	serve.go guard.go   the server around it
+//
+// # Inside
+//
+// Hosts below svc.cluster.local, and those that end in .svc, answer this machine
+// and its instances only. To all others they do not exist.
 package gateway
 
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/engine"
@@ -80,6 +87,10 @@ type Config struct {
 	// TrustForwarded keeps X-Forwarded-Host and -Proto as the client sent them;
 	// for gateways behind a proxy. Otherwise they are replaced.
 	TrustForwarded bool
+	// Tenant is the namespace of the instance with an address; empty: none has
+	// it. It is asked in calls, so it must not block. Nil: instances have no
+	// addresses.
+	Tenant func(netip.Addr) string
 	// TLSPort is where Serve answers with TLS, for addresses plain requests are
 	// sent to; 443 when 0.
 	TLSPort int

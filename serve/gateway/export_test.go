@@ -8,7 +8,7 @@ import (
 
 // ServeByNetHTTP is Serve with every connection handed to net/http at once.
 func ServeByNetHTTP(ctx context.Context, g *Gateway, l net.Listener) error {
-	s := g.server(nil)
+	s := g.server(nil, g)
 	behind := &guardListener{Listener: l, ended: make(chan struct{}), handed: make(chan *guard)}
 	return until(ctx, func() error {
 		var wg sync.WaitGroup

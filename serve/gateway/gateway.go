@@ -68,9 +68,13 @@ func (g *Gateway) Close() error {
 }
 
 // ServeHTTP implements http.Handler.
-func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handle(w, r, false) }
+
+// handle answers a call; near says that only an instance can have made it.
+func (g *Gateway) handle(w http.ResponseWriter, r *http.Request, near bool) {
 	c := g.begin(w, r)
 	defer g.end(c)
+	c.near = near
 	if r.Method == http.MethodConnect {
 		c.failWith(http.StatusNotImplemented, &api.Error{Code: api.CodeUnsupported, Message: "this is no forward proxy", Hint: "send the request to a function or route"})
 		return
@@ -110,7 +114,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if preflight && (!found || len(c.match.Entry.Spec.Methods) > 0) {
-		found = snap.routes.Find(host(r.Host), path, r.Method, &c.match)
+		found = c.find(snap, path, r.Method)
 	}
 	if !found {
 		c.notFound(snap, path)
@@ -118,13 +122,6 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.route(uri)
 	g.answer(c)
-}
-
-func (c *call) find(snap *snapshot, path, method string) bool {
-	if strings.HasPrefix(path, "/~") {
-		return snap.paths.Find("", path, method, &c.match) && c.match.Entry.Value.choices[0].function.public.Load()
-	}
-	return snap.routes.Find(host(c.r.Host), path, method, &c.match)
 }
 
 // Invoke answers r with a function, whatever its visibility, for a caller who
@@ -168,7 +165,7 @@ func (c *call) route(uri string) {
 }
 
 func (c *call) notFound(snap *snapshot, path string) {
-	if allowed := snap.routes.Allowed(host(c.r.Host), path); len(allowed) > 0 {
+	if allowed := snap.routes.Allowed(host(c.r.Host), path, c.inside()); len(allowed) > 0 {
 		c.w.Header().Set("Allow", strings.Join(allowed, ", "))
 		c.failWith(http.StatusMethodNotAllowed, &api.Error{
 			Code: api.CodeNoRoute, Message: "no route answers " + clip(c.r.Method, 20) + " here; it answers " + strings.Join(allowed, ", "),

@@ -243,13 +243,16 @@ func (g *guard) head(line []byte) {
 }
 
 // refuse answers 400 to requests with two lengths and closes the connection.
-type refuse struct{ g *Gateway }
+type refuse struct {
+	g    *Gateway
+	next http.Handler
+}
 
 // ServeHTTP implements http.Handler.
 func (f refuse) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	k := guarded(r)
 	if k == nil || r.ProtoMajor != 1 || !k.twice.Load() {
-		f.g.ServeHTTP(w, r)
+		f.next.ServeHTTP(w, r)
 		return
 	}
 	c := f.g.begin(w, r)

@@ -26,8 +26,18 @@ const (
 // takes no new calls, waits for those in progress, 30 seconds at most, and
 // returns nil.
 func (g *Gateway) Serve(ctx context.Context, l net.Listener, config *tls.Config) error {
-	s := g.server(config)
-	both := h2.New(h2.Config{Handler: g, Log: g.log, HeaderTime: headerTime, IdleTime: idleTime})
+	return g.serve(ctx, l, config, g)
+}
+
+// ServeNear is Serve, without TLS, for a listener that only instances reach:
+// they may use short names of what is inside.
+func (g *Gateway) ServeNear(ctx context.Context, l net.Listener) error {
+	return g.serve(ctx, l, nil, near{g})
+}
+
+func (g *Gateway) serve(ctx context.Context, l net.Listener, config *tls.Config, h http.Handler) error {
+	s := g.server(config, h)
+	both := h2.New(h2.Config{Handler: h, Log: g.log, HeaderTime: headerTime, IdleTime: idleTime})
 	s.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
 		"h2": func(_ *http.Server, nc *tls.Conn, _ http.Handler) {
 			state := nc.ConnectionState()
@@ -48,7 +58,7 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener, config *tls.Config)
 		}
 	}
 	f := front.New(front.Config{
-		Handler: g, Hand: hand, HeaderTime: headerTime, IdleTime: idleTime, MaxBody: smallBody, Log: g.log,
+		Handler: h, Hand: hand, HeaderTime: headerTime, IdleTime: idleTime, MaxBody: smallBody, Log: g.log,
 	})
 	return until(ctx, func() error {
 		var wg sync.WaitGroup
@@ -61,13 +71,13 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener, config *tls.Config)
 }
 
 // server is net/http's, for what is neither plain HTTP/1.1 nor HTTP/2.
-func (g *Gateway) server(config *tls.Config) *http.Server {
+func (g *Gateway) server(config *tls.Config, h http.Handler) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(config != nil)
 	protocols.SetUnencryptedHTTP2(config == nil)
 	return &http.Server{
-		Handler: refuse{g}, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader - 4096, // net/http adds that much
+		Handler: refuse{g, h}, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader - 4096, // net/http adds that much
 		Protocols: protocols, TLSConfig: config, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
 			if t, ok := nc.(*tls.Conn); ok {

@@ -225,7 +225,7 @@ func (s *state) putRoute(k store.Key, r *api.Route) (err error) {
 	publish := func(host string, created time.Time, t *target) {
 		spec := r.Spec
 		spec.Host, spec.Hosts = host, nil
-		e := &table.Entry[*target]{ID: id, Created: created, Spec: &spec, Value: t}
+		e := &table.Entry[*target]{ID: id, Created: created, Spec: &spec, Value: t, Local: clusterHost(strings.ToLower(host))}
 		err = errors.Join(err, s.publish(id, e))
 	}
 	hosts := api.RouteHosts(&r.Spec)

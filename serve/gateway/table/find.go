@@ -13,6 +13,8 @@ type Match[T any] struct {
 	Vars [MaxVars]string
 	// Cut is how many bytes of the path the prefix covers; 0 for a path.
 	Cut int
+	// Inside is set by the caller: entries that are Local count.
+	Inside bool
 }
 
 // search is one look-up on its way.
@@ -36,13 +38,25 @@ func (t *Table[T]) Find(host, path, method string, m *Match[T]) bool {
 	return t.each(host, &s)
 }
 
+// Has tells whether a host has entries of its own, or by a wildcard.
+func (t *Table[T]) Has(host string) bool {
+	if t == nil || host == "" {
+		return false
+	}
+	if t.hosts.get(host) != nil {
+		return true
+	}
+	i := strings.IndexByte(host, '.')
+	return t.wild > 0 && i > 0 && t.wildcard(host[i:]) != nil
+}
+
 // Allowed returns the methods that have a route at host and path, in order; a
-// route for all methods counts as none.
-func (t *Table[T]) Allowed(host, path string) []string {
+// route for all methods counts as none. inside is as in Match.
+func (t *Table[T]) Allowed(host, path string, inside bool) []string {
 	if t == nil || path == "" || path[0] != '/' {
 		return nil
 	}
-	s := search[T]{m: &Match[T]{}, path: path, escaped: true, allow: map[string]bool{}}
+	s := search[T]{m: &Match[T]{Inside: inside}, path: path, escaped: true, allow: map[string]bool{}}
 	t.each(host, &s)
 	var all []string
 	for m := range s.allow {
@@ -122,6 +136,9 @@ func (s *search[T]) ends(n *node[T], k kind, cut int) bool {
 // take makes e the match if it answers the method; any says that it has no list
 // of methods.
 func (s *search[T]) take(e *Entry[T], any bool, cut int) bool {
+	if e.Local && !s.m.Inside {
+		return false
+	}
 	if s.allow != nil {
 		for _, m := range e.Spec.Methods {
 			if s.allow[m] = true; m == "GET" {

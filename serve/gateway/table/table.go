@@ -18,6 +18,7 @@ type Entry[T any] struct {
 	ID      string // unique: namespace/name
 	Created time.Time
 	Spec    *api.RouteSpec
+	Local   bool // only for searches that are Inside
 	Value   T
 
 	names []string // of the variables, in order

@@ -97,10 +97,10 @@ func testPrecedence(t *testing.T, specs []api.RouteSpec) {
 
 func TestAllowed(t *testing.T) {
 	tab := build(t, api.RouteSpec{Path: "/a", Methods: []string{"GET"}}, api.RouteSpec{Host: "h", Path: "/a", Methods: []string{"PUT", "POST"}})
-	if got := tab.Allowed("h", "/a"); !slices.Equal(got, []string{"GET", "HEAD", "POST", "PUT"}) {
+	if got := tab.Allowed("h", "/a", false); !slices.Equal(got, []string{"GET", "HEAD", "POST", "PUT"}) {
 		t.Errorf("%v", got)
 	}
-	if got := tab.Allowed("h", "/b"); got != nil {
+	if got := tab.Allowed("h", "/b", false); got != nil {
 		t.Errorf("%v", got)
 	}
 }
