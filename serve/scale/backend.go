@@ -27,6 +27,7 @@ type backend struct {
 	min, max, limit int
 	activation      int              // least instances if there are any; 0: no such
 	knative         *knative         // nil: the queue decides
+	usage           *usage           // nil: what instances use does not matter
 	reserve         []policy.Reserve // hours with a least number of their own
 
 	mu       sync.Mutex
@@ -58,7 +59,7 @@ type backend struct {
 
 func newBackend(s *Scaler, key string, rev *api.Revision) *backend {
 	sp := &rev.Spec
-	b := &backend{s: s, key: key, rev: rev, slots: slotsOf(sp), idling: idlingOf(sp.Scale), min: sp.Scale.Min, max: sp.Scale.Max, knative: newKnative(rev)}
+	b := &backend{s: s, key: key, rev: rev, slots: slotsOf(sp), idling: idlingOf(sp.Scale), min: sp.Scale.Min, max: sp.Scale.Max, knative: newKnative(rev), usage: newUsage(sp)}
 	if a := sp.Scale.Auto; a != nil {
 		b.activation, b.reserve = a.Activation, policy.Reserves(a.Reserve)
 	}

@@ -13,17 +13,22 @@ func (b *backend) want(l load) int {
 	if b.knative == nil || b.retired {
 		return b.active(l, desired(l))
 	}
-	n := max(b.knative.want, l.Min)
+	n := b.knative.want
+	if n > 0 && b.asked() > 0 && b.knative.decision.Initialised { // whether there are any is a matter of calls
+		n = max(b.asked(), b.activation)
+	}
+	n = max(n, l.Min)
 	if l.Waiting > 0 && l.Ready+l.Starting+l.Leaving == 0 {
 		n = max(n, 1)
 	}
 	return l.Bounded(n)
 }
 
-// active is n, but not fewer than the activation scale if there are any.
+// active is n, but if there are any not fewer than the activation scale and than
+// what usage asks for.
 func (b *backend) active(l load, n int) int {
-	if n == 0 || n >= b.activation || b.retired {
+	if n == 0 || b.retired {
 		return n
 	}
-	return max(n, l.Bounded(b.activation))
+	return max(n, l.Bounded(max(b.activation, b.asked())))
 }

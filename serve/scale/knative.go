@@ -99,7 +99,7 @@ func (k *knative) rest() bool {
 
 // metrics are those of the instances; mu is held.
 func (b *backend) metrics() policy.Metrics {
-	return policy.Metrics{Ready: b.ready, Unreachable: b.retired}
+	return policy.Metrics{Ready: b.awake(), Unreachable: b.retired}
 }
 
 // poke wakes a revision that scales by averages; mu is held.

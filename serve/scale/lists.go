@@ -16,6 +16,7 @@ type instance struct {
 	busy   int           // calls in flight
 	tick   uint32        // the scaler's clock when the last call ended
 	lost   bool          // it has ended, and its goroutine has not said so yet
+	rests  bool          // it is not ready now
 	state  instanceState // where it stands
 	crash  bool          // counted as a crash
 	stop   chan struct{} // closed: stop it now
@@ -28,7 +29,7 @@ type instance struct {
 type instanceState uint8
 
 const (
-	taking  instanceState = iota // takes calls
+	taking  instanceState = iota // takes calls, unless it rests
 	leaving                      // takes no more; stopped when its calls are over
 	ended                        // gone
 )
@@ -39,7 +40,7 @@ const (
 type stack struct{ top *instance }
 
 func (s *stack) push(in *instance) {
-	if in.free {
+	if in.free || in.rests {
 		return
 	}
 	in.free, in.prev, in.next = true, nil, s.top

@@ -29,6 +29,7 @@ func (b *backend) live() {
 	}
 	in := b.begun(run, time.Since(begun))
 	s.starts.finish(b)
+	b.attend(in)
 	select {
 	case <-in.done:
 	case <-in.stop:

@@ -78,6 +78,7 @@ func (s *Scaler) activeOnes() []*backend {
 
 // tick does what time asks for.
 func (b *backend) tick(now time.Time) {
+	b.measure(now)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, in := range b.all {
@@ -92,6 +93,9 @@ func (b *backend) tick(now time.Time) {
 	b.settle(now)
 	b.reap(now)
 	b.thin(now)
+	if b.ready+b.starting == 0 {
+		b.usage.forget()
+	}
 	if len(b.all) == 0 && b.starting == 0 && b.load(now).Min == 0 && (b.knative == nil || b.retired || b.knative.rest()) {
 		b.foresee(now) // sets the alarm, now that nothing runs
 		b.watched = false

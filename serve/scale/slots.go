@@ -6,13 +6,15 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/serve/scale/policy"
 )
 
 // slots says how calls are spread over instances. As a rule up to concurrency
 // calls go to one instance after the other, so that load is packed and the others
 // become idle. With spread each call goes to the lesser of two instances taken by
 // chance: that is for instances that take many calls, which would be slow together
-// beside others that do nothing. Where more calls are allowed than are aimed at
+// beside others that do nothing, and for those whose number follows what they use,
+// which more of them must make less. Where more calls are allowed than are aimed at
 // (hard is larger than concurrency), those above go the same way, and there should
 // be more instances.
 type slots struct {
@@ -34,18 +36,19 @@ func slotsOf(sp *api.RevisionSpec) slots {
 	case hard == 0:
 		hard = api.DefaultConcurrency
 	}
+	_, usage := policy.UsageOf(sp)
 	a := sp.Scale.Auto
 	if a != nil && a.Policy == api.PolicyKnative {
-		return slots{concurrency: hard, hard: hard, spread: hard > packed}
+		return slots{concurrency: hard, hard: hard, spread: hard > packed || usage && hard > 1}
 	}
 	aim := hard
 	if hard == math.MaxInt32 {
 		aim = api.DefaultTarget
 	}
-	if a != nil && a.Metric != api.MetricRPS && a.Target > 0 {
+	if a != nil && a.Metric != api.MetricRPS && !usage && a.Target > 0 {
 		aim = min(hard, int(math.Ceil(a.Target)))
 	}
-	return slots{concurrency: max(aim, 1), hard: hard, spread: hard == math.MaxInt32}
+	return slots{concurrency: max(aim, 1), hard: hard, spread: hard == math.MaxInt32 || usage && hard > 1}
 }
 
 // take gives a free slot's instance, or nil; mu is held.
@@ -90,7 +93,7 @@ func (b *backend) lesser(all bool) (least *instance) {
 	if n == 0 {
 		return nil
 	}
-	fits := func(in *instance) bool { return in.state == taking && !in.lost && in.busy < b.hard }
+	fits := func(in *instance) bool { return in.state == taking && !in.lost && !in.rests && in.busy < b.hard }
 	for found, tries := 0, 0; found < 2 && tries < 4; tries++ {
 		in := b.all[rand.IntN(n)]
 		if !fits(in) {
@@ -135,10 +138,12 @@ func (b *backend) thin(now time.Time) {
 		b.full = now.UnixNano()
 		return
 	}
-	if now.UnixNano()-b.full < int64(b.spare()) {
+	if now.UnixNano()-b.full < int64(b.spare()) || b.ready <= b.asked() {
 		return
 	}
-	b.full = now.UnixNano()
+	if b.usage == nil { // usage has waited for long enough and names a number
+		b.full = now.UnixNano()
+	}
 	b.leave(b.least())
 }
 

@@ -23,7 +23,8 @@ type Counts struct {
 type Stats struct {
 	UID, Tenant, Function, Revision string
 
-	Instances int // taking calls
+	Instances int // taking calls, or resting
+	Resting   int // of these: not ready for calls now
 	Busy      int // calls in flight
 	Queued    int // calls waiting
 	Starting  int // starts asked for or under way
@@ -70,13 +71,13 @@ func (s *Scaler) Replicas(uid string) (Replicas, bool) {
 	b := v.(*backend)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	r := Replicas{Actual: b.ready, Desired: b.want(b.load(time.Now())), Initialised: b.counts.Starts > 0}
+	r := Replicas{Actual: b.awake(), Desired: b.want(b.load(time.Now())), Initialised: b.counts.Starts > 0}
 	switch k := b.knative; {
 	case k != nil:
 		r.Activity, r.Initialised = k.decision.Active, k.decision.Initialised
-	case b.ready > 0:
+	case b.awake() > 0:
 		r.Activity = policy.Active
-	case b.starting > 0 || b.queue.n > 0:
+	case b.starting > 0 || b.ready > 0 || b.queue.n > 0:
 		r.Activity = policy.Activating
 	}
 	return r, true
@@ -91,6 +92,7 @@ func (b *backend) stats() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	st.Instances, st.Busy, st.Queued, st.Starting, st.Leaving = b.ready, b.busy, b.queue.n, b.starting, len(b.all)-b.ready
+	st.Resting = b.ready - b.awake()
 	st.LastError, st.Counts = b.back.err, b.counts
 	if b.back.failures > 0 {
 		st.BackoffUntil = b.back.until

@@ -90,7 +90,7 @@ func (g *Gaps) Plan(worth time.Duration) Plan {
 		return Plan{{To: worth}}
 	}
 	if g.total == 0 {
-		return Plan{{To: time.Duration(Tail * float64(worth))}}
+		return Plan{{To: max(time.Second, time.Duration(Tail*float64(worth)))}}
 	}
 	c := g.clock(w)
 	return g.weigh(w, c).with(c)

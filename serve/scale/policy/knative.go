@@ -30,7 +30,7 @@ type KnativeState struct {
 	initialised bool // initial scale was reached once
 	panicAt     time.Time
 	panicMost   int
-	delay       []delayed // descending values of the sliding maximum
+	delay       peaks // what was desired within the delay
 	desired     int
 	excess      float64
 	active      Activity
@@ -38,11 +38,6 @@ type KnativeState struct {
 	proxy       bool      // the queue stands before the instances
 	proxyAt     time.Time
 	replicas    int
-}
-
-type delayed struct {
-	slot  int64
-	value int
 }
 
 // Decision is what follows.
@@ -160,27 +155,14 @@ func (k Knative) scale(st *KnativeState, m Metrics, now time.Time) (desired int,
 		desired = st.panicMost
 	}
 	if k.DownDelay > 0 && !m.Unreachable {
-		desired = st.slide(k.DownDelay, desired, now)
+		slots := (k.DownDelay + KnativeTick - 1) / KnativeTick
+		st.delay, desired = st.delay.add(now.UnixNano()/int64(KnativeTick), int64(slots), desired)
 	}
 	switch excess = k.Burst; {
 	case k.Burst > 0:
 		excess = math.Floor(float64(m.Ready)*k.Total() - k.Burst - m.Panic)
 	}
 	return desired, excess
-}
-
-// slide is the most of the values of the last d, v included.
-func (st *KnativeState) slide(d time.Duration, v int, now time.Time) int {
-	slot := now.UnixNano() / int64(KnativeTick)
-	oldest := slot - int64((d+KnativeTick-1)/KnativeTick)
-	kept := make([]delayed, 0, len(st.delay)+1)
-	for _, x := range st.delay {
-		if x.slot > oldest && x.value > v {
-			kept = append(kept, x)
-		}
-	}
-	st.delay = append(kept, delayed{slot, v})
-	return st.delay[0].value
 }
 
 // toZero is the slow way down from one to none: what is wanted instead of 0 (-1:

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -272,22 +273,22 @@ func TestKnativeProperties(t *testing.T) {
 	})
 }
 
-// TestKnativeDownDelay compares the sliding maximum with one over all values.
-func TestKnativeDownDelay(t *testing.T) {
+// TestPeaks compares the sliding maximum with one over all values.
+func TestPeaks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		delay := time.Duration(rapid.IntRange(1, 20).Draw(t, "delay")) * time.Second
-		slots := int(delay+KnativeTick-1) / int(KnativeTick)
-		var st KnativeState
+		width := rapid.IntRange(1, 20).Draw(t, "width")
+		var p peaks
 		var values []int
 		for i := range rapid.IntRange(1, 40).Draw(t, "steps") {
 			v := rapid.IntRange(0, 9).Draw(t, "value")
 			values = append(values, v)
-			want := 0
-			for _, x := range values[max(0, len(values)-slots):] {
-				want = max(want, x)
+			before, got := p, 0
+			p, got = p.add(int64(i), int64(width), v)
+			if want := slices.Max(values[max(0, len(values)-width):]); got != want {
+				t.Fatalf("%d after %v with a width of %d, want %d", got, values, width, want)
 			}
-			if got := st.slide(delay, v, at(2*i)); got != want {
-				t.Fatalf("%d after %v with a delay of %s, want %d", got, values, delay, want)
+			if _, again := before.add(int64(i), int64(width), v); again != got {
+				t.Fatalf("%d, then %d from the same state", got, again)
 			}
 		}
 	})

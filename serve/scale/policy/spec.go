@@ -48,9 +48,8 @@ func KnativeOf(sp *api.RevisionSpec) Knative {
 	k := Knative{
 		Concurrency: max(0, sp.Concurrency),
 		RPS:         a.Metric == api.MetricRPS,
-		Target:      a.Target,
 		Utilization: or(a.Utilization, api.DefaultUtilization) / 100,
-		Window:      a.Window.Or(api.DefaultWindow),
+		Window:      api.DefaultWindow,
 		Threshold:   or(a.PanicThreshold, api.DefaultPanicThreshold) / 100,
 		UpRate:      or(a.UpRate, api.DefaultUpRate),
 		DownRate:    or(a.DownRate, api.DefaultDownRate),
@@ -65,6 +64,9 @@ func KnativeOf(sp *api.RevisionSpec) Knative {
 		Weighted:    a.Aggregation == api.AggregationWeighted,
 		Zero:        a.Zero == nil || *a.Zero,
 		Deadline:    sp.StartTimeout.Or(10 * time.Minute),
+	}
+	if _, usage := UsageOf(sp); !usage { // else they are meant for usage, and calls only say whether there are any
+		k.Target, k.Window = a.Target, a.Window.Or(api.DefaultWindow)
 	}
 	if a.Initial != nil {
 		k.Initial = *a.Initial
