@@ -40,7 +40,7 @@ type Engine interface {
 
 // Instance is one running copy of a revision. It belongs to its revision until
 // it ends and is never handed to another. More that some instances can do is
-// asked for by type assertion: Measured.
+// asked for by type assertion: Measured, Probed.
 type Instance interface {
 	// ID names the instance; it is unique over the life of the state folder.
 	ID() string

@@ -70,11 +70,14 @@ type Probe struct {
 	Exec []string
 	GRPC *GRPCProbe
 
-	Delay   time.Duration // before the first question
-	Period  time.Duration // between questions; 0 for readiness: as often as is useful
+	Delay time.Duration // before the first question
+	// Period is the time between questions. 0 for readiness: as often as is
+	// useful until it succeeds, and not again.
+	Period  time.Duration
 	Timeout time.Duration // for an answer; 0: 1 s
 	Success int           // answers in a row that count as one; 0: 1
 	Failure int           // failures in a row that count as one; 0: 3
+	Grace   time.Duration // of liveness: between SIGTERM and SIGKILL; 0: the pod's
 }
 
 // HTTPProbe succeeds on a status from 200 to 399.

@@ -11,6 +11,7 @@
 //	probe*.go    one question to a container
 //	verdict.go   what went wrong, in words
 //	instance.go  the life and end of an instance
+//	watch.go     what looks after one that runs
 //
 // Package image, below, keeps the images.
 package container

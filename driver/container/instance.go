@@ -3,12 +3,13 @@ package container
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"net"
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/hearth-run/hearth/core/engine"
 	"github.com/hearth-run/hearth/core/engine/life"
@@ -34,18 +35,24 @@ type instance struct {
 	mu     sync.Mutex
 	held   []*box // all that were started, init containers too
 	copies []string
-	why    string // of a kill of ours
+	why    string // of an end that is ours; empty: there is none to tell
+
+	steady steady
+	told   atomic.Bool // to end
 
 	ending chan struct{} // closed when the first container has ended
 	first  *box          // that ended; valid once ending is closed
 }
 
-var _ engine.Measured = (*instance)(nil)
+var (
+	_ engine.Measured = (*instance)(nil)
+	_ engine.Probed   = (*instance)(nil)
+)
 
 func newInstance(e *Engine, s *engine.Spec, b *blank, images map[string]*image.Image) *instance {
 	return &instance{
 		Life: life.New(), engine: e, spec: s, id: b.id, shared: b.shared, images: images, volumes: map[string]*sandbox.Volume{}, blank: b.box, blankOut: b.out,
-		address: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Pod.Port)), ending: make(chan struct{}),
+		address: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Pod.Port)), ending: make(chan struct{}), steady: newSteady(),
 	}
 }
 
@@ -91,9 +98,9 @@ func (i *instance) Usage() (engine.Usage, error) {
 	return sum, nil
 }
 
-// watch waits for the end of the first container, ends the others, and releases
-// what the instance held. It runs once, when all containers were started as far
-// as they could be.
+// watch waits for the end of the first container, and of the others, which it
+// kills unless all were asked to end, and releases what the instance held. It
+// runs once, when all containers were started as far as they could be.
 func (i *instance) watch() {
 	var exit engine.Exit
 	ended := make(chan *box, len(i.boxes))
@@ -112,7 +119,9 @@ func (i *instance) watch() {
 	close(i.ending)
 	for _, b := range i.boxes {
 		if b != nil {
-			b.Kill()
+			if !i.told.Load() { // else it has time to end by itself
+				b.Kill()
+			}
 			<-b.Done()
 		}
 	}
@@ -131,7 +140,7 @@ func (i *instance) reason(b *box, x engine.Exit) string {
 	why := i.why
 	i.mu.Unlock()
 	switch {
-	case why != "" && x.Reason == "killed":
+	case why != "" && !x.OOM:
 		return why
 	case i.Asked() && !x.OOM:
 		return "stopped"
@@ -187,27 +196,53 @@ func (e *Engine) leave(i *instance) {
 	delete(e.instances, i)
 }
 
-// kill ends the instance at once; why is its reason, if there is one to tell.
-func (i *instance) kill(why string) {
+// because keeps the first reason there is for an end of ours.
+func (i *instance) because(why string) {
 	i.mu.Lock()
+	defer i.mu.Unlock()
 	if i.why == "" {
 		i.why = why
 	}
-	i.mu.Unlock()
+}
+
+// kill ends the instance at once; why is its reason, if there is one to tell.
+func (i *instance) kill(why string) {
+	i.because(why)
 	for _, b := range i.boxes {
 		b.Kill()
 	}
 }
 
+// dismiss ends an instance that is of no more use: it takes no new calls, and
+// has grace to end by itself. It returns at the end.
+func (i *instance) dismiss(why string, grace time.Duration) {
+	i.because(why)
+	i.steady.set(nil, false)
+	i.ask()
+	t := time.NewTimer(grace)
+	defer t.Stop()
+	select {
+	case <-i.Done():
+	case <-t.C:
+		i.kill("")
+	}
+}
+
+// grace is how long the instance has to end by itself.
+func (i *instance) grace() time.Duration { return cmp.Or(i.spec.Pod.Grace, i.engine.o.Grace) }
+
 // Stop implements engine.Instance: every container gets its image's stop signal
 // and the pod's time to end.
 func (i *instance) Stop(ctx context.Context) error {
-	i.Life.Stop(ctx, cmp.Or(i.spec.Pod.Grace, i.engine.o.Grace), i.ask, func() { i.kill("") })
+	i.Life.Stop(ctx, i.grace(), i.ask, func() { i.kill("") })
 	return nil
 }
 
-// ask tells every container that it shall end.
+// ask tells every container, once, that it shall end.
 func (i *instance) ask() {
+	if i.told.Swap(true) {
+		return
+	}
 	for _, b := range i.boxes {
 		sig := stopSignal(b.img.Config.StopSignal)
 		if b.Catches(sig) {
@@ -227,34 +262,4 @@ func stopSignal(s string) syscall.Signal {
 		return n
 	}
 	return syscall.SIGTERM
-}
-
-// live starts what looks after an instance that is ready.
-func (i *instance) live() {
-	for _, b := range i.boxes {
-		if b.spec.Liveness != nil {
-			go i.keepAlive(b)
-		}
-	}
-	if i.bounded() {
-		go i.watchDisk()
-	}
-}
-
-// keepAlive asks b from time to time, and kills the instance when b has failed
-// to answer as often as the probe says.
-func (i *instance) keepAlive(b *box) {
-	p := newProber(i, b, b.spec.Liveness)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() { <-i.ending; cancel() }()
-	failed, err := p.untilFailure(ctx)
-	if err == nil {
-		return
-	}
-	why := fmt.Sprintf("killed: the liveness probe failed %d times: %v", failed, err)
-	if i.named() {
-		why = fmt.Sprintf("killed: the liveness probe of %s failed %d times: %v", b.spec.Name, failed, err)
-	}
-	i.kill(why)
 }

@@ -119,34 +119,24 @@ func plain(err error) error {
 	return err
 }
 
-// untilSuccess asks until the answer is good as often in a row as the probe
-// wants. With final, as many failures in a row as it allows are the verdict: their
-// number and the last are returned. Otherwise only the end of ctx ends it, with
-// the last failure. A probe without a period asks as soon as is useful; one
-// with a period begins when its port accepts connections, so that nobody waits
-// for a period in which nothing changes.
-func (p *prober) untilSuccess(ctx context.Context, final bool) (times int, err error) {
+// first asks a container that starts, as untilSuccess does, once its delay is
+// over.
+func (p *prober) first(ctx context.Context, final bool) (times int, err error) {
 	if !pause(ctx, time.Until(p.b.begun.Add(p.p.Delay))) {
 		return 0, p.never(nil)
 	}
-	rest := firstPause
-	if p.p.Period > 0 && !final {
-		for port := p.port(); port > 0; rest = longer(rest) {
-			if err := p.tcp(ctx, port); err == nil {
-				break
-			} else if !pause(ctx, rest) {
-				return 0, p.never(err)
-			}
-		}
-	}
-	need, allowed := max(p.p.Success, 1), max(p.p.Failure, 1)
-	if p.p.Failure == 0 {
-		allowed = 3
-	}
+	return p.untilSuccess(ctx, final)
+}
+
+// untilSuccess asks until the answer is good as often in a row as the probe
+// wants. With final, as many failures in a row as it allows are the verdict: their
+// number and the last are returned. Otherwise only the end of ctx ends it, with
+// the last failure. A probe without a period asks as soon as is useful.
+func (p *prober) untilSuccess(ctx context.Context, final bool) (times int, err error) {
+	need, allowed := max(p.p.Success, 1), p.allowed()
 	good, bad := 0, 0
 	var last error
-	rest = firstPause
-	for {
+	for rest := firstPause; ; rest = longer(rest) {
 		if err := p.once(ctx); err == nil {
 			bad = 0
 			if good++; good >= need {
@@ -160,14 +150,29 @@ func (p *prober) untilSuccess(ctx context.Context, final bool) (times int, err e
 			}
 			last = err
 		}
-		wait := p.p.Period
-		if wait <= 0 {
-			wait, rest = rest, longer(rest)
+		next := pause
+		wait := rest
+		if p.p.Period > 0 {
+			next, wait = p.next, p.p.Period
 		}
-		if !pause(ctx, wait) {
+		if !next(ctx, wait) {
 			return 0, p.never(last)
 		}
 	}
+}
+
+// next waits for the next question. While nobody listens on the port it waits
+// for somebody to do so, too, so that a start is not as long as the period.
+func (p *prober) next(ctx context.Context, period time.Duration) bool {
+	port := p.port()
+	if port == 0 || p.tcp(ctx, port) == nil {
+		return pause(ctx, period)
+	}
+	now, cancel := context.WithTimeout(ctx, period)
+	defer cancel()
+	for rest := firstPause; pause(now, rest) && p.tcp(now, port) != nil; rest = longer(rest) {
+	}
+	return ctx.Err() == nil
 }
 
 func longer(d time.Duration) time.Duration { return min(d*3/2+time.Microsecond, mostPause) }
@@ -183,12 +188,9 @@ func (p *prober) never(last error) error {
 // untilFailure asks from time to time until so many failures came in a row as
 // the probe allows; it returns them and the last. A nil error is the end of ctx.
 func (p *prober) untilFailure(ctx context.Context) (int, error) {
-	period, allowed := p.p.Period, p.p.Failure
+	period, allowed := p.p.Period, p.allowed()
 	if period <= 0 {
 		period = 10 * time.Second
-	}
-	if allowed <= 0 {
-		allowed = 3
 	}
 	if !pause(ctx, time.Until(p.b.begun.Add(p.p.Delay))) {
 		return 0, nil
@@ -209,6 +211,14 @@ func (p *prober) untilFailure(ctx context.Context) (int, error) {
 			return 0, nil
 		}
 	}
+}
+
+// allowed is how many failures in a row count as one.
+func (p *prober) allowed() int {
+	if p.p.Failure <= 0 {
+		return 3
+	}
+	return p.p.Failure
 }
 
 // pause waits; false means that ctx has ended.

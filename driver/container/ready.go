@@ -64,7 +64,7 @@ func (i *instance) ready(ctx context.Context) error {
 func (i *instance) readyBox(ctx context.Context, b *box, serves bool) error {
 	if s := b.spec.Startup; s != nil {
 		p := newProber(i, b, s)
-		if times, err := p.untilSuccess(ctx, true); err != nil {
+		if times, err := p.first(ctx, true); err != nil {
 			return &unready{box: b, kind: "startup", times: times, cause: err}
 		}
 	}
@@ -76,7 +76,7 @@ func (i *instance) readyBox(ctx context.Context, b *box, serves bool) error {
 		return nil
 	}
 	p := newProber(i, b, r)
-	if _, err := p.untilSuccess(ctx, false); err != nil {
+	if _, err := p.first(ctx, false); err != nil {
 		return &unready{box: b, kind: "readiness", cause: err}
 	}
 	return nil

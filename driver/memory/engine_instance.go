@@ -30,6 +30,19 @@ func (p *Process) Spec() engine.Spec { return p.in.spec }
 // Print writes a line; stream is stdout or stderr, request may be empty.
 func (p *Process) Print(stream, request, text string) { p.in.print(stream, request, text) }
 
+// SetReady says whether the instance is ready for new calls from now on; it is
+// when it starts.
+func (p *Process) SetReady(ready bool) {
+	in := p.in
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.unready == ready {
+		in.unready = !ready
+		close(in.turned)
+		in.turned = make(chan struct{})
+	}
+}
+
 // Exit ends the instance at once. Calls in flight lose their connection. It
 // returns to the handler, which must return too.
 func (p *Process) Exit(code int) {
@@ -61,18 +74,20 @@ type instance struct {
 	calls  sync.WaitGroup
 	timer  *time.Timer // ends the instance at its LiveTime; may be nil
 
-	mu     sync.Mutex
-	ending bool
-	leave  bool // Stop was called: calls in flight finish, no new connection
-	exit   engine.Exit
-	conns  map[*conn]struct{}
+	mu      sync.Mutex
+	unready bool
+	turned  chan struct{} // closed when unready changes
+	ending  bool
+	leave   bool // Stop was called: calls in flight finish, no new connection
+	exit    engine.Exit
+	conns   map[*conn]struct{}
 }
 
 func newInstance(e *Engine, id string, s engine.Spec, p Program) *instance {
 	in := &instance{
 		e: e, id: id, spec: s, prog: p,
 		accept: make(chan net.Conn), over: make(chan struct{}), done: make(chan struct{}),
-		conns: map[*conn]struct{}{},
+		conns: map[*conn]struct{}{}, turned: make(chan struct{}),
 	}
 	in.ctx, in.cancel = context.WithCancel(context.Background())
 	var h http.Handler
@@ -122,6 +137,13 @@ func (in *instance) serve() {
 		}
 		in.mu.Unlock()
 	}
+}
+
+// Ready implements engine.Probed.
+func (in *instance) Ready() (now bool, changed <-chan struct{}) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return !in.unready, in.turned
 }
 
 // ID implements engine.Instance.

@@ -3,6 +3,7 @@ package scale
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
@@ -19,6 +20,9 @@ func (b *backend) tooLong(waited time.Duration) *api.Error {
 	defer b.mu.Unlock()
 	e := api.Errorf(api.CodeQueueTimeout, "no instance of %s was free within %s (%d of at most %d run, %d start)",
 		b.rev.Metadata.Name, waited.Round(time.Millisecond), b.ready, b.max, b.starting)
+	if n := b.ready - b.awake(); n > 0 {
+		e.Message += fmt.Sprintf("; %d of them not ready: hearth logs says why", n)
+	}
 	e.RetryAfter = time.Second
 	return e
 }

@@ -48,6 +48,12 @@ func main() {
 	case "eat": // memory
 		for keep := [][]byte{}; ; keep = append(keep, eat()) {
 		}
+	case "late": // needs time to stop
+		stop := make(chan os.Signal, 1)
+		signal.Notify(stop, syscall.SIGTERM)
+		s := <-stop
+		time.Sleep(200 * time.Millisecond)
+		fmt.Printf("asked to stop by %s, and did\n", s)
 	case "ignore": // the signal to stop
 		signal.Ignore(syscall.SIGTERM)
 		serve(os.Getenv("PORT"), echo)
@@ -99,6 +105,8 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "healthy ", r.Host, " ", r.Header.Get("X-Probe"))
 	case r.URL.Path == "/sick":
 		sick.Store(true)
+	case r.URL.Path == "/well":
+		sick.Store(false)
 	case r.URL.Path == "/grpc.health.v1.Health/Check":
 		health(w, r)
 	case q.Has("env"):
