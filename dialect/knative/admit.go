@@ -13,13 +13,14 @@ import (
 // admitter makes an Admit of a kind: defaults first, then who wrote it, then the
 // rules. T is the kind's Go type.
 type admitter[T any] struct {
-	Settings
+	settings func() Settings
 	defaults func(s Settings, a *api.Admission)
 	check    func(c *checker, obj, old *T)
 }
 
 func (d admitter[T]) admit(a *api.Admission) error {
-	d.defaults(d.Settings, a)
+	s := d.settings()
+	d.defaults(s, a)
 	obj, err := typed[T](a.Object)
 	if err != nil {
 		return api.Errorf(api.CodeUsage, "validation failed: %v", err)
@@ -30,7 +31,7 @@ func (d admitter[T]) admit(a *api.Admission) error {
 			old = nil // written when the rules were others
 		}
 	}
-	c := &checker{Settings: d.Settings, a: a}
+	c := &checker{Settings: s, a: a}
 	d.check(c, obj, old)
 	a.Warnings = append(a.Warnings, words(c.warnings)...)
 	return c.err()
@@ -52,14 +53,14 @@ type checker struct {
 	a *api.Admission
 }
 
-// specDefaults completes the template of a Service or Configuration.
+// templateDefaults completes the template of a Service or Configuration.
 func templateDefaults(s Settings, a *api.Admission) {
 	spec := ensure(ensure(ensure(a.Object, "spec"), "template"), "spec")
 	var old map[string]any
 	if a.Old != nil {
 		old = child(child(child(a.Old, "spec"), "template"), "spec")
 	}
-	s.defaultRevision(spec, old)
+	s.defaultRevision(spec, old, child(a.Object, "metadata"))
 }
 
 func serviceDefaults(s Settings, a *api.Admission) {
@@ -87,7 +88,7 @@ func routeDefaults(_ Settings, a *api.Admission) {
 func revisionDefaults(s Settings, a *api.Admission) {
 	spec, old := ensure(a.Object, "spec"), child(a.Old, "spec")
 	if a.Old == nil || !reflect.DeepEqual(spec, old) {
-		s.defaultRevision(spec, old)
+		s.defaultRevision(spec, old, child(a.Object, "metadata"))
 	}
 }
 

@@ -12,13 +12,14 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/store"
 	"github.com/hearth-run/hearth/dialect/knative"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // admit does to a manifest what the server does before it is stored.
-func admit(t *testing.T, text, was string) (map[string]any, []string, error) {
+func admit(t *testing.T, kinds []api.Kind, text, was string) (map[string]any, []string, error) {
 	t.Helper()
 	data, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {
@@ -32,13 +33,13 @@ func admit(t *testing.T, text, was string) (map[string]any, []string, error) {
 	if err := json.Unmarshal(data, &head); err != nil {
 		t.Fatal(err)
 	}
-	k, ok := api.KindIn(knative.Kinds(), head.APIVersion, head.Kind)
+	k, ok := api.KindIn(kinds, head.APIVersion, head.Kind)
 	if !ok {
 		t.Fatalf("no kind %s of %s", head.Kind, head.APIVersion)
 	}
 	if was != "" {
 		var warnings []string
-		if a.Old, warnings, err = admit(t, was, ""); err != nil || len(warnings) > 0 {
+		if a.Old, warnings, err = admit(t, kinds, was, ""); err != nil || len(warnings) > 0 {
 			t.Fatalf("what was before: %v %v", err, warnings)
 		}
 	}
@@ -71,7 +72,7 @@ func TestAdmit(t *testing.T) {
 			if len(parts) == 3 {
 				was = parts[1]
 			}
-			o, warnings, err := admit(t, parts[0], was)
+			o, warnings, err := admit(t, knative.Kinds(), parts[0], was)
 			got := result(t, o, warnings, err)
 			if err == nil {
 				again := &api.Admission{Object: roundtrip(t, o), Old: roundtrip(t, o), User: "bob"}
@@ -81,6 +82,64 @@ func TestAdmit(t *testing.T) {
 						t.Errorf("admitted again, it is %v, %v", again.Object, err)
 					}
 				}
+			}
+			if *update {
+				parts[len(parts)-1] = got
+				if err := os.WriteFile(f, []byte(strings.Join(parts, "=====\n")), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if want := parts[len(parts)-1]; got != want {
+				t.Errorf("got:\n%s\nwant:\n%s", got, want)
+			}
+		})
+	}
+}
+
+// TestSettings runs the files of testdata/settings: ConfigMaps of the
+// administrator, what is written then, and what becomes of it. Where there is
+// nothing else written it is the last ConfigMap.
+func TestSettings(t *testing.T) {
+	files, err := filepath.Glob("testdata/settings/*.txt")
+	if err != nil || len(files) < 20 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	core := api.Kinds()
+	for i := range core {
+		if core[i].Resource() == api.ConfigMaps {
+			core[i].Admit = knative.AdmitConfigMap
+		}
+	}
+	for _, f := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			parts := strings.Split(string(b), "=====\n")
+			stored := map[store.Key]store.Record{}
+			var got, refused string
+			for _, text := range strings.Split(parts[0], "---\n") {
+				o, warnings, err := admit(t, core, text, "")
+				got = result(t, o, warnings, err)
+				if err != nil {
+					refused += got
+					continue // what was there stays
+				}
+				value, err := json.Marshal(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				m := o["metadata"].(map[string]any)
+				k := store.Key{Resource: api.ConfigMaps, Namespace: m["namespace"].(string), Name: m["name"].(string)}
+				stored[k] = store.Record{Key: k, Value: value}
+			}
+			if len(parts) == 3 {
+				get := func(k store.Key) (store.Record, bool) { r, ok := stored[k]; return r, ok }
+				settings := func() knative.Settings { return knative.New(knative.Config{}).Settings(get) }
+				o, warnings, err := admit(t, knative.KindsWith(settings), parts[1], "")
+				got = refused + result(t, o, warnings, err)
 			}
 			if *update {
 				parts[len(parts)-1] = got

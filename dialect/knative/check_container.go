@@ -27,6 +27,9 @@ func (c *checker) containers(at string, p PodSpec, volumes map[string]api.Volume
 	if n := len(p.InitContainers); n > 0 && !c.on(InitContainers) {
 		c.add(fmt.Sprintf("pod spec support for init-containers is off, but found %d init containers", n), off(InitContainers), at+".initContainers")
 	}
+	if n := len(p.Containers); n > 1 && !c.on(MultiContainer) {
+		c.add(fmt.Sprintf("multi-container is off, but found %d containers", n), off(MultiContainer), at+".containers")
+	}
 	seen := map[string]bool{}
 	twice := func(path, name string) {
 		if name != "" && seen[name] {
@@ -201,7 +204,8 @@ func (c *checker) security(at string, s *api.SecurityContext) {
 		c.disallowed("false, or leave it out", at+".privileged")
 	}
 	if k := s.Capabilities; k != nil {
-		if len(k.Add) > 0 && !c.on(AddCapabilities) {
+		bindOnly := c.securePods != "" && c.securePods != "disabled" && slices.Equal(k.Add, []string{"NET_BIND_SERVICE"}) // its own default
+		if len(k.Add) > 0 && !c.on(AddCapabilities) && !bindOnly {
 			c.disallowed(off(AddCapabilities), at+".capabilities.add")
 		}
 		if len(k.Drop) > 0 && k.Drop[0] == "all" {

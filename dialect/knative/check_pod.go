@@ -32,8 +32,12 @@ func (c *checker) revision(at string, r RevisionSpec) {
 			c.outside(*t.v, 0, c.MaxTimeoutSeconds, at+"."+t.field, "seconds from 0, which is no limit")
 		}
 	}
-	if n := r.ContainerConcurrency; n != nil && (*n < 0 || *n > c.MaxConcurrency) {
-		c.outside(*n, 0, c.MaxConcurrency, at+".containerConcurrency", fmt.Sprintf("0 for no limit, or up to %d", c.MaxConcurrency))
+	least, hint := int64(0), fmt.Sprintf("0 for no limit, or up to %d", c.MaxConcurrency)
+	if !c.ZeroConcurrency {
+		least, hint = 1, fmt.Sprintf("from 1 to %d, such as 10; 0 is not allowed here (config-defaults: allow-container-concurrency-zero)", c.MaxConcurrency)
+	}
+	if n := r.ContainerConcurrency; n != nil && (*n < least || *n > c.MaxConcurrency) {
+		c.outside(*n, least, c.MaxConcurrency, at+".containerConcurrency", hint)
 	}
 }
 
@@ -59,8 +63,11 @@ func (c *checker) gated(at string, p PodSpec) {
 		{"hostPID", p.HostPID, HostPID},
 		{"hostNetwork", p.HostNetwork, HostNetwork},
 	} {
-		if g.given && !c.on(g.feature) {
+		switch {
+		case g.given && !c.on(g.feature):
 			c.disallowed(off(g.feature), at+"."+g.field)
+		case g.given:
+			c.warn("the field has no effect on one machine without a cluster", at+"."+g.field)
 		}
 	}
 	if s := p.SecurityContext; s != nil && !reflect.DeepEqual(*s, PodSecurityContext{}) {
@@ -76,7 +83,9 @@ func (c *checker) gated(at string, p PodSpec) {
 	}
 }
 
-func off(f Feature) string { return fmt.Sprintf("leave it out; the feature %s is off", f) }
+func off(f Feature) string {
+	return fmt.Sprintf("leave it out; the feature %s is off (config-features in namespace %s)", f, settingsNamespace)
+}
 
 // id checks the number of a user or group.
 func (c *checker) id(at string, v *int64) {
@@ -134,6 +143,9 @@ func (c *checker) volume(at string, v api.Volume) {
 	}
 	if v.EmptyDir != nil {
 		got = append(got, "emptyDir")
+		if !c.on(EmptyDir) {
+			c.disallowed(off(EmptyDir), at+".emptyDir")
+		}
 	}
 	c.exactlyOne(at, got, []string{"secret", "configMap", "projected", "emptyDir"}, volumeExample)
 }

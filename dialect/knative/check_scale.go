@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hearth-run/hearth/api"
 )
 
 // Classes of autoscalers.
@@ -17,7 +19,7 @@ const (
 
 // autoscaling checks the annotations of the autoscaler.
 func (c *checker) autoscaling(at string, m map[string]string) {
-	class := m[Autoscaling+"class"]
+	class := or(m[Autoscaling+"class"], c.Class)
 	if strings.HasSuffix(class, "."+strings.TrimSuffix(Autoscaling, "/")) && class != classKPA && class != classHPA {
 		c.invalid(class, at+"."+Autoscaling+"class", classKPA+" or "+classHPA)
 	}
@@ -42,13 +44,9 @@ func (c *checker) autoscaling(at string, m map[string]string) {
 	c.length(at, m, 6*time.Second, true, "window")
 	c.length(at, m, 0, false, "scale-to-zero-pod-retention-period", "scaleToZeroPodRetentionPeriod")
 	c.length(at, m, 0, true, "scale-down-delay", "scaleDownDelay")
-	if k, v, ok := scaling(m, "metric"); ok {
-		if (class == "" || class == classKPA) && v != "concurrency" && v != "rps" || class == classHPA && v == "" {
-			c.invalid(v, at+"."+k, "concurrency or rps; with class "+classHPA+" also cpu or memory")
-		}
-	}
+	c.metric(at, class, m)
 	if k, v, _ := scaling(m, "metric-aggregation-algorithm", "metricAggregationAlgorithm"); v != "" && class == classKPA &&
-		!slices.Contains([]string{"linear", "weighted-exponential", "weightedExponential"}, v) {
+		!slices.Contains([]string{api.AggregationLinear, api.AggregationWeighted, camelCase(api.AggregationWeighted)}, v) {
 		c.invalid(v, at+"."+k, "linear or weighted-exponential")
 	}
 	if k, v, ok := scaling(m, "initial-scale", "initialScale"); ok {
@@ -60,6 +58,24 @@ func (c *checker) autoscaling(at string, m map[string]string) {
 			c.invalid(v, at+"."+k+" must be greater than 0", hint)
 		case n == 0 && !c.ZeroInitialScale:
 			c.invalid(v, at+"."+k+"=0 not allowed by cluster", hint)
+		}
+	}
+}
+
+// metric checks what is counted.
+func (c *checker) metric(at, class string, m map[string]string) {
+	k, v, ok := scaling(m, "metric")
+	if !ok {
+		return
+	}
+	switch class {
+	case classKPA:
+		if v != api.MetricConcurrency && v != api.MetricRPS {
+			c.invalid(v, at+"."+k, "concurrency or rps; with class "+classHPA+" cpu or memory")
+		}
+	case classHPA:
+		if v != api.MetricCPU && v != api.MetricMemory {
+			c.invalid(v, at+"."+k, "cpu or memory, or with class "+classKPA+" concurrency or rps; metrics of programs are not read here")
 		}
 	}
 }

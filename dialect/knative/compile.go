@@ -39,8 +39,9 @@ type Config struct {
 	// Domain ends the hosts of public Routes, unless config-domain names
 	// another; localhost if empty.
 	Domain string
-	// URL is the gateway's address under a host; http://HOST if nil.
-	URL func(host string) string
+	// URL is the gateway's address under a host; http://HOST if nil. SecureURL
+	// is that for HTTPS; https://HOST if nil.
+	URL, SecureURL func(host string) string
 }
 
 // Dialect translates Knative's objects into native ones (compile) and what
@@ -54,6 +55,9 @@ func New(c Config) *Dialect {
 	}
 	if c.URL == nil {
 		c.URL = func(host string) string { return "http://" + host }
+	}
+	if c.SecureURL == nil {
+		c.SecureURL = func(host string) string { return "https://" + host }
 	}
 	return &Dialect{c}
 }
@@ -179,7 +183,7 @@ func (d *Dialect) Step(v View, k store.Key, now time.Time) Outcome {
 	if err != nil || self.m.DeletionTimestamp != nil {
 		return Outcome{}
 	}
-	s := &step{d: d, v: v, k: k, now: now, self: self, set: readSettings(v)}
+	s := &step{d: d, v: v, k: k, now: now, self: self, set: settingsOf(v.Get)}
 	switch k.Resource {
 	case Services:
 		s.service(decode[Service](r))
@@ -203,7 +207,7 @@ type step struct {
 	k    store.Key
 	now  time.Time
 	self *draft // written last
-	set  settings
+	set  Settings
 	out  Outcome
 }
 

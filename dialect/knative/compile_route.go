@@ -34,15 +34,27 @@ func (s *step) route(o *Route) {
 	domain := or(s.set.domainOf(o.Metadata.Labels), s.d.c.Domain)
 	// A domain for what is inside makes a Route local, too.
 	local := o.Metadata.Labels[LabelVisibility] == VisibilityLocal || domain == localDomain
-	host := s.set.hostOf(&o.Metadata, domain)
-	inside := s.inside(s.k.Name)
-	url := func(tag string) string {
-		if local {
-			return "http://" + tag + inside
+	host := s.set.hostOf(&o.Metadata, s.k.Name, domain)
+	hostsOf := func(tag string) []string {
+		name := s.set.tagName(tag, s.k.Name)
+		inside := s.inside(name)
+		hosts := []string{inside, strings.TrimSuffix(inside, ".cluster.local")}
+		if !local {
+			hosts = append([]string{s.set.hostOf(&o.Metadata, name, domain)}, hosts...)
 		}
-		return s.d.c.URL(tag + host)
+		return hosts
 	}
-	o.Status.URL, o.Status.Address = url(""), &Address{URL: "http://" + inside}
+	url := func(tag string) string {
+		switch h := hostsOf(tag)[0]; {
+		case local:
+			return "http://" + h
+		case s.set.https:
+			return s.d.c.SecureURL(h)
+		default:
+			return s.d.c.URL(h)
+		}
+	}
+	o.Status.URL, o.Status.Address = url(""), &Address{URL: "http://" + s.inside(s.k.Name)}
 	c.set(ConditionCertificate, api.True, "TLSNotEnabled", "external-domain-tls is not enabled", "")
 
 	native, d := get[api.Route](s, api.Routes, nativeRoute(s.k.Name))
@@ -60,16 +72,12 @@ func (s *step) route(o *Route) {
 	for _, p := range shares {
 		t := Target{RevisionName: p.revision, Tag: p.tag, LatestRevision: ptr(p.latest), Percent: ptr(int64(p.percent))}
 		if p.tag != "" {
-			t.URL = url(p.tag + "-")
+			t.URL = url(p.tag)
 		}
 		o.Status.Traffic = append(o.Status.Traffic, t)
 	}
 
-	hosts := []string{inside, strings.TrimSuffix(inside, ".cluster.local")}
-	if !local {
-		hosts = append([]string{host}, hosts...)
-	}
-	spec := api.RouteSpec{Hosts: hosts, Prefix: "/", Targets: targets(shares), TagHeader: s.set.tagHeaderOf(shares)}
+	spec := api.RouteSpec{Hosts: hostsOf(""), Prefix: "/", Targets: targets(shares), TagHeader: s.set.tagHeaderOf(shares)}
 	if strings.EqualFold(o.Metadata.Annotations[AnnotationHTTPProtocol], "redirected") || s.set.redirect {
 		spec.TLS = &api.RouteTLS{Redirect: true}
 	}
@@ -157,7 +165,7 @@ func (s *step) placeholders(o *Route, shares []share, c *conditions) bool {
 	names := []string{s.k.Name}
 	for _, p := range shares {
 		if p.tag != "" {
-			names = append(names, p.tag+"-"+s.k.Name)
+			names = append(names, s.set.tagName(p.tag, s.k.Name))
 		}
 	}
 	wanted := map[string]bool{}

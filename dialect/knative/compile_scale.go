@@ -2,7 +2,6 @@ package knative
 
 import (
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
@@ -23,15 +22,7 @@ type tuning struct {
 
 // value is that of an annotation (min-scale; minScale is the same) or setting.
 func (t tuning) value(annotation, setting string) string {
-	camel := annotation
-	for {
-		i := strings.IndexByte(camel, '-')
-		if i < 0 || i+1 == len(camel) {
-			break
-		}
-		camel = camel[:i] + strings.ToUpper(camel[i+1:i+2]) + camel[i+2:]
-	}
-	return or(or(t.annotations[Autoscaling+annotation], t.annotations[Autoscaling+camel]), t.cluster[setting])
+	return or(or(t.annotations[Autoscaling+annotation], t.annotations[Autoscaling+camelCase(annotation)]), t.cluster[setting])
 }
 
 func (t tuning) count(annotation, setting string) (int, bool) {
@@ -73,6 +64,19 @@ func (s *step) scale(annotations map[string]string, concurrency *int64) api.Scal
 		a.Initial = &n
 	}
 	a.Activation, _ = t.count("activation-scale", "")
+	a.Retention = t.duration("scale-to-zero-pod-retention-period", "scale-to-zero-pod-retention-period")
+	a.Grace = t.duration("", "scale-to-zero-grace-period")
+	if t.value("", "enable-scale-to-zero") == "false" {
+		a.Zero = new(bool)
+	}
+	if or(annotations[Autoscaling+"class"], s.set.Class) == classHPA {
+		// As in Kubernetes one instance stays, but it may be asked to go.
+		if out.Min == 0 && t.value("min-scale", "") == "" {
+			out.Min = 1
+		}
+		a.Metric, a.Target, a.Window = or(t.value("metric", ""), api.MetricCPU), t.number("target", ""), t.duration("window", "")
+		return out
+	}
 	if t.value("metric", "") == api.MetricRPS {
 		a.Metric = api.MetricRPS
 		a.Target = t.number("target", "requests-per-second-target-default")
@@ -91,16 +95,11 @@ func (s *step) scale(annotations map[string]string, concurrency *int64) api.Scal
 	a.PanicThreshold = t.number("panic-threshold-percentage", "panic-threshold-percentage")
 	a.UpRate, a.DownRate = t.number("", "max-scale-up-rate"), t.number("", "max-scale-down-rate")
 	a.DownDelay = t.duration("scale-down-delay", "scale-down-delay")
-	a.Retention = t.duration("scale-to-zero-pod-retention-period", "scale-to-zero-pod-retention-period")
-	a.Grace = t.duration("", "scale-to-zero-grace-period")
 	if f, err := strconv.ParseFloat(t.value("target-burst-capacity", "target-burst-capacity"), 64); err == nil && (f >= 0 || f == -1) {
 		a.Burst = &f
 	}
-	if t.value("metric-aggregation-algorithm", "") == api.AggregationWeighted {
+	if v := t.value("metric-aggregation-algorithm", ""); v == api.AggregationWeighted || v == camelCase(api.AggregationWeighted) {
 		a.Aggregation = api.AggregationWeighted
-	}
-	if t.value("", "enable-scale-to-zero") == "false" {
-		a.Zero = new(bool)
 	}
 	return out
 }

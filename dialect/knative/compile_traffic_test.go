@@ -2,6 +2,7 @@ package knative
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -250,7 +251,7 @@ func TestSettings(t *testing.T) {
 		t.Errorf("%+v %+v", n, n.Scale.Auto)
 	}
 	want := retention{disabled, time.Hour, 2, 5}
-	if got := readSettings(w).retention; got != want {
+	if got := settingsOf(w.Get).retention; got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
@@ -306,6 +307,37 @@ func TestHosts(t *testing.T) {
 			}
 			if got := "http://" + must[api.Route](w, api.Routes, "hello.knative").Spec.Hosts[0]; got != c.url {
 				t.Errorf("the first host is %s, want %s", got, c.url)
+			}
+		})
+	}
+}
+
+// TestScaleByUsage: the class hpa counts what instances use, keeps one of them
+// unless it is told not to, and takes nothing of the other class's windows.
+func TestScaleByUsage(t *testing.T) {
+	const class = `"autoscaling.knative.dev/class":"hpa.autoscaling.knative.dev"`
+	for name, c := range map[string]struct {
+		annotations, config string
+		least               int
+		want                api.Autoscale
+	}{
+		"defaults":    {class, `{}`, 1, api.Autoscale{Metric: api.MetricCPU}},
+		"memory":      {class + `,"autoscaling.knative.dev/metric":"memory","autoscaling.knative.dev/target":"200","autoscaling.knative.dev/window":"90s"`, `{}`, 1, api.Autoscale{Metric: api.MetricMemory, Target: 200, Window: api.Seconds(90)}},
+		"to zero":     {class + `,"autoscaling.knative.dev/min-scale":"0"`, `{}`, 0, api.Autoscale{Metric: api.MetricCPU}},
+		"by settings": {`"autoscaling.knative.dev/target":"60"`, `{"pod-autoscaler-class":"hpa.autoscaling.knative.dev","min-scale":"2","max-scale":"9","stable-window":"30s"}`, 2, api.Autoscale{Metric: api.MetricCPU, Target: 60}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.apply(api.ConfigMaps, `{"metadata":{"name":"config-autoscaler","namespace":"knative-serving"},"data":`+c.config+`}`)
+			w.apply(Services, service("img:1", `TMETA "annotations":{`+c.annotations+`}`))
+			w.settle()
+			s := must[api.Revision](w, api.Revisions, "hello-00001").Spec.Scale
+			c.want.Policy = api.PolicyKnative
+			if s.Min != c.least || !reflect.DeepEqual(*s.Auto, c.want) {
+				t.Errorf("%d %+v, want %d %+v", s.Min, *s.Auto, c.least, c.want)
+			}
+			if errs := api.ValidateScale("spec.scale", s); len(errs) > 0 {
+				t.Errorf("%v", errs)
 			}
 		})
 	}

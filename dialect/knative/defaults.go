@@ -1,6 +1,11 @@
 package knative
 
-import "strconv"
+import (
+	"strconv"
+	"text/template"
+
+	"github.com/hearth-run/hearth/api"
+)
 
 // The defaults are set in the objects as they are stored, not in Go values:
 // what a client wrote stays as it was written.
@@ -65,8 +70,8 @@ func defaultTraffic(spec map[string]any, service bool) {
 }
 
 // defaultRevision completes the spec of a revision. old is what it was before;
-// nil for a new object.
-func (s Settings) defaultRevision(spec, old map[string]any) {
+// nil for a new object. parent is the metadata of the object it stands in.
+func (s Settings) defaultRevision(spec, old, parent map[string]any) {
 	if number(spec["timeoutSeconds"]) == 0 {
 		spec["timeoutSeconds"] = s.TimeoutSeconds
 	}
@@ -76,13 +81,15 @@ func (s Settings) defaultRevision(spec, old map[string]any) {
 		}
 	}
 	if spec["containerConcurrency"] == nil {
-		spec["containerConcurrency"] = int64(0)
+		spec["containerConcurrency"] = s.Concurrency
 	}
 	// The default holds for new objects only; where a later manifest is silent
 	// what was written then stays.
 	if spec["enableServiceLinks"] == nil {
 		if old == nil {
-			spec["enableServiceLinks"] = false
+			if s.ServiceLinks != nil {
+				spec["enableServiceLinks"] = *s.ServiceLinks
+			}
 		} else if v := old["enableServiceLinks"]; v != nil {
 			spec["enableServiceLinks"] = v
 		}
@@ -92,8 +99,8 @@ func (s Settings) defaultRevision(spec, old map[string]any) {
 	for _, c := range append(append([]map[string]any{}, containers...), inits...) {
 		taken[text(c, "name")] = true
 	}
-	nameContainers(containers, "user-container", taken)
-	nameContainers(inits, "init-container", taken)
+	nameContainers(containers, nameFrom(s.names, parent, "user-container"), taken)
+	nameContainers(inits, nameFrom(s.initNames, parent, "init-container"), taken)
 	writable := map[string]bool{}
 	for _, v := range items(spec, "volumes") {
 		writable[text(v, "name")] = v["emptyDir"] != nil
@@ -105,12 +112,66 @@ func (s Settings) defaultRevision(spec, old map[string]any) {
 			}
 		}
 	}
+	for _, c := range inits {
+		s.secure(c, child(spec, "securityContext"))
+	}
 	for _, c := range containers {
-		if c["resources"] == nil {
-			c["resources"] = map[string]any{}
-		}
+		s.defaultResources(ensure(c, "resources"))
+		s.secure(c, child(spec, "securityContext"))
 		defaultProbes(c, len(containers) == 1 || len(items(c, "ports")) > 0)
 	}
+}
+
+// defaultResources completes what a container asks for and may use.
+func (s Settings) defaultResources(resources map[string]any) {
+	for _, list := range []string{"requests", "limits"} {
+		for name, v := range s.Resources[list] {
+			if l := ensure(resources, list); l[name] == nil {
+				l[name] = v
+			}
+		}
+	}
+}
+
+// secure takes from a container what it does not ask for, where secure-pod-defaults
+// wants that. pod is the security context of all containers.
+func (s Settings) secure(c, pod map[string]any) {
+	if s.securePods == "" || s.securePods == "disabled" {
+		return
+	}
+	own := ensure(c, "securityContext")
+	if own["allowPrivilegeEscalation"] == nil {
+		own["allowPrivilegeEscalation"] = false
+	}
+	if text(child(pod, "seccompProfile"), "type") == "" {
+		if p := ensure(own, "seccompProfile"); text(p, "type") == "" {
+			p["type"] = "RuntimeDefault"
+		}
+	}
+	if own["capabilities"] == nil {
+		k := map[string]any{"drop": []any{"ALL"}}
+		for _, p := range items(c, "ports") {
+			if n := number(p["containerPort"]); n > 0 && n < 1024 {
+				k["add"] = []any{"NET_BIND_SERVICE"}
+			}
+		}
+		own["capabilities"] = k
+	}
+	if s.securePods == "enabled" && own["runAsNonRoot"] == nil && pod["runAsNonRoot"] == nil {
+		own["runAsNonRoot"] = true
+	}
+}
+
+// nameFrom is the name a template gives to containers of an object.
+func nameFrom(t *template.Template, parent map[string]any, usual string) string {
+	if t == nil {
+		return usual
+	}
+	name := render(t, named{text(parent, "name"), text(parent, "namespace"), child(parent, "labels"), child(parent, "annotations")})
+	if api.CheckName(name) != "" {
+		return usual
+	}
+	return name
 }
 
 // nameContainers names those without a name.

@@ -4,10 +4,11 @@ import "github.com/hearth-run/hearth/api"
 
 // Kinds returns the kinds of Knative Serving, and those of Kubernetes that its
 // clients ask for, with the default settings. The slice is the caller's.
-func Kinds() []api.Kind { return KindsWith(DefaultSettings()) }
+func Kinds() []api.Kind { return KindsWith(DefaultSettings) }
 
-// KindsWith is Kinds with the settings of an administrator.
-func KindsWith(s Settings) []api.Kind {
+// KindsWith is Kinds with the settings of an administrator, which are asked for
+// with every write.
+func KindsWith(s func() Settings) []api.Kind {
 	kinds := describe()
 	for i, k := range kinds {
 		switch k.Resource() {
