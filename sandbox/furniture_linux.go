@@ -20,6 +20,7 @@ type furniture struct {
 	host    string // host name
 	address string // own address besides loopback; empty: none
 	resolv  string // file to copy
+	names   string // what is in resolv.conf instead; empty: the copy
 	owner   int
 }
 
@@ -29,6 +30,7 @@ func (s *Shared) furniture() furniture {
 	if s.link != nil {
 		_, ip := s.link.addresses()
 		f.address = ip.String()
+		f.names = s.link.n.resolvConf(s.owner())
 	} else if s.ns < 0 || s.h.net == nil {
 		f.resolv = "/etc/resolv.conf"
 	}
@@ -84,9 +86,12 @@ func (f furniture) place(dir string) error {
 	} else {
 		hosts += f.address + "\t" + f.host + "\n"
 	}
-	resolv, err := head(f.resolv, 64<<10)
-	if err != nil {
-		return fmt.Errorf("the host's %s: %w", f.resolv, err)
+	resolv := f.names
+	if resolv == "" {
+		var err error
+		if resolv, err = head(f.resolv, 64<<10); err != nil {
+			return fmt.Errorf("the host's %s: %w", f.resolv, err)
+		}
 	}
 	for name, text := range map[string]string{"hosts": hosts, "hostname": f.host + "\n", "resolv.conf": resolv} {
 		if err := f.write(filepath.Join(dir, "etc", name), text); err != nil {

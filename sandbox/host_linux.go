@@ -27,6 +27,7 @@ type Host struct {
 	layout   *layout
 	groups   *cgroups
 	net      *network // nil: no private network
+	lobby    Lobby
 	roots    *roots
 	noNet    error // why
 	noMounts error // why a box with namespaces did not start

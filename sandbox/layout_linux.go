@@ -80,6 +80,7 @@ type boxPlan struct {
 	Config
 	uid, gid int
 	ownNet   bool
+	resolv   string // file that says who resolves names; empty: the host's
 	slots    *slots // nil: folders can be mounted later
 	newUser  bool   // in a user namespace of its own, as the user hearth runs as
 }
@@ -139,7 +140,9 @@ func (l *layout) rootTree(p *Plan, b boxPlan) {
 		}
 		p.add(op, "/etc/"+e, r+"/etc/"+e, readOnly)
 	}
-	if b.Network == NetworkPrivate {
+	if b.resolv != "" {
+		p.add("bindfile", b.resolv, r+"/etc/resolv.conf", readOnly)
+	} else if b.Network == NetworkPrivate {
 		p.add("bindfile", l.resolv, r+"/etc/resolv.conf", readOnly)
 	} else {
 		p.add("bindfile", "/etc/resolv.conf", r+"/etc/resolv.conf", readOnly)

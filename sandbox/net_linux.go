@@ -26,7 +26,7 @@ const stocked = 4
 // pair and a /30 of its own, a default route to the other end, and address
 // translation on the way out. Boxes do not reach each other, link-local
 // addresses, or the host's loopback; they reach the host's other addresses like any
-// neighbour of it.
+// neighbour of it. What they all reach is the lobby, which is one more such network.
 //
 // Forwarding is switched on for the pair and for the interfaces of the host's
 // default routes, not for the host; where that was off before, a rule keeps all
@@ -45,6 +45,9 @@ type network struct {
 	stock   []*link
 	filling bool
 	closed  bool
+	tenants map[int]string // by slot
+	lobby   *lobby         // nil: there is none
+	noLobby error          // why, if one was wanted
 	wait    sync.WaitGroup
 	forward []string // interfaces whose forwarding this host switched on
 }
@@ -65,7 +68,7 @@ func (h *Host) openNetwork(context.Context) {
 		h.noNet = errors.New("no capability CAP_NET_ADMIN or no network namespaces")
 		return
 	}
-	n := &network{h: h, prefix: linkPrefix + h.hash[:6] + "-", used: map[int]bool{}}
+	n := &network{h: h, prefix: linkPrefix + h.hash[:6] + "-", used: map[int]bool{lobbySlot: true}, tenants: map[int]string{}}
 	if err := n.sweep(); err != nil {
 		h.noNet = err
 		return
@@ -96,6 +99,7 @@ func (n *network) sweep() error {
 			}
 		}
 	}
+	os.Remove(n.resolvFile())
 	err := dropTable(n.h.name())
 	if b, err := os.ReadFile(n.noteFile()); err == nil && json.Unmarshal(b, &n.forward) == nil {
 		n.restore()
@@ -122,8 +126,12 @@ func (n *network) setUp() error {
 		n.restore()
 		return fmt.Errorf("nftables: %w", err)
 	}
+	lobby := n.openLobby()
+	if lobby != nil {
+		n.h.log.Warn("no names can be resolved inside private networks", "error", lobby)
+	}
 	n.mu.Lock()
-	n.ready = true
+	n.ready, n.noLobby = true, lobby
 	n.mu.Unlock()
 	return nil
 }
@@ -253,16 +261,24 @@ func (n *network) make() (*link, error) {
 	for n.used[n.next] {
 		n.next = (n.next + 1) % slots
 	}
-	l := &link{n: n, slot: n.next, ns: -1, name: fmt.Sprintf("%s%x", n.prefix, n.next)}
-	n.used[l.slot] = true
+	slot := n.next
+	n.used[slot] = true
 	n.next = (n.next + 1) % slots
 	n.mu.Unlock()
+	return n.at(slot)
+}
+
+// at makes the network of a slot that is reserved.
+func (n *network) at(slot int) (*link, error) {
+	l := &link{n: n, slot: slot, ns: -1, name: n.linkName(slot)}
 	if err := l.build(); err != nil {
 		l.release()
 		return nil, fmt.Errorf("private network: %w", err)
 	}
 	return l, nil
 }
+
+func (n *network) linkName(slot int) string { return fmt.Sprintf("%s%x", n.prefix, slot) }
 
 // addresses are the host's and the box's of the pair.
 func (l *link) addresses() (host, box net.IP) {
@@ -373,7 +389,10 @@ func (l *link) release() {
 	}
 	l.n.mu.Lock()
 	defer l.n.mu.Unlock()
-	delete(l.n.used, l.slot)
+	delete(l.n.tenants, l.slot)
+	if l.slot != lobbySlot {
+		delete(l.n.used, l.slot)
+	}
 }
 
 // close removes the stock, the rules and the settings.
@@ -386,6 +405,7 @@ func (n *network) close() error {
 		l.release()
 	}
 	n.stock = nil
+	n.closeLobby()
 	err := dropTable(n.h.name())
 	n.restore()
 	return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -64,6 +65,28 @@ func networkTest(args []string) int {
 		fmt.Println(err, h.noNet)
 		return 1
 	}
+	var lobby LobbySockets
+	ended := 0
+	h.SetLobby(Lobby{Domain: "cluster.test", Open: func(s LobbySockets) func() {
+		lobby = s
+		go answer(s.Calls, func(c net.Conn) string {
+			return "the lobby, " + h.TenantAt(netip.MustParseAddrPort(c.RemoteAddr().String()).Addr())
+		})
+		go answer(s.Streams, func(net.Conn) string { return "names" })
+		go func() {
+			b := make([]byte, 512)
+			for {
+				n, from, err := s.Names.ReadFrom(b)
+				if err != nil {
+					return
+				}
+				b[2] |= 0x80 // an answer
+				s.Names.WriteTo(b[:n], from)
+			}
+		}()
+		return func() { ended++; s.Calls.Close(); s.Names.Close(); s.Streams.Close() }
+	}})
+	check("names before the first network", h.CheckNames(ctx).OK, true)
 	exe, _ := os.Executable()
 	binds := []Bind{{Source: exe, Target: "/runtime/test"}}
 	r, w, _ := os.Pipe()
@@ -89,6 +112,35 @@ func networkTest(args []string) int {
 	check("link-local", refused(ask(NetworkPrivate, "169.254.169.254:80")), true)
 	check("none", refused(ask(NetworkNone, "198.51.100.2:80")), true)
 	check("host", ask(NetworkHost, "127.0.0.1:81"), "the host's loopback <nil>")
+	front := lobby.Address.String()
+	l81, err := inNamespace(h.net.lobby.link.ns, func() (net.Listener, error) { return net.Listen("tcp", front+":81") })
+	check("another port in the lobby", err, nil)
+	defer l81.Close()
+	check("calls", ask(NetworkPrivate, front+":80"), "the lobby,  <nil>")
+	check("streams", ask(NetworkPrivate, front+":53"), "names <nil>")
+	check("another port", refused(ask(NetworkPrivate, front+":81")), true)
+	check("lobby without a network", refused(ask(NetworkNone, front+":80")), true)
+	finding := h.CheckNames(ctx)
+	check("names: "+finding.Detail, finding.OK, true)
+	server.SetTenant("shop")
+	addr, _ := netip.AddrFromSlice(serverIP.To4())
+	check("tenant", h.TenantAt(addr), "shop")
+	check("tenant of the host's end", h.TenantAt(addr.Prev()), "")
+	c80, err := server.Dial(ctx, "tcp", front+":80")
+	check("a call of a known tenant", err, nil)
+	if err == nil {
+		b, _ := io.ReadAll(c80)
+		check("a call of a known tenant", string(b), "the lobby, shop")
+	}
+	var resolv strings.Builder
+	_, err = h.Run(ctx, Config{Args: []string{"/bin/cat", "/etc/resolv.conf"}, Network: NetworkPrivate}, &resolv)
+	check("resolv.conf", err, nil)
+	if want := "nameserver " + front + "\nsearch svc.cluster.test cluster.test"; !strings.HasPrefix(resolv.String(), want) || !strings.HasSuffix(resolv.String(), "\noptions ndots:5\n") {
+		check("resolv.conf", resolv.String(), want)
+	}
+	_, err = inNamespace(outside, func() (net.Conn, error) { return net.DialTimeout("tcp", front+":80", time.Second) })
+	check("lobby from outside", err != nil, true)
+
 	// From outside, with a route to the boxes, nothing gets in.
 	_, err = inNamespace(outside, func() (net.Conn, error) { return net.DialTimeout("tcp", serverIP.String()+":8888", time.Second) })
 	check("from outside", err != nil, true)
@@ -128,6 +180,7 @@ func networkTest(args []string) int {
 		fmt.Println(err)
 		return 1
 	}
+	check("resolv.conf after the sweep", exists(h.net.resolvFile()), false)
 	check("links after the sweep", len(ourLinks()), 0)
 	check("tables after the sweep", tables(), 0)
 	check("close", h2.Close(ctx), nil)

@@ -10,7 +10,9 @@ import (
 
 // table writes the rules of the private networks, all at once:
 //
-//	forward: from a box with a foreign address, box to box, box to 169.254/16: drop
+//	forward: from a box with a foreign address: drop
+//	         from a box to the lobby's ports, and its answers: accept
+//	         box to box, box to 169.254/16: drop
 //	         to a box, unless it answers: drop
 //	         from an interface forwarding was off for, not to a box: drop
 //	postrouting: from the subnet, not to a box: masquerade
@@ -35,9 +37,19 @@ func (n *network) table() error {
 	ours := func(op expr.CmpOp) []expr.Any { return address(12, addr[:], mask, op) }
 
 	rule(forward, name(expr.MetaKeyIIFNAME, n.prefix, expr.CmpOpEq), ours(expr.CmpOpNeq), drop)
-	rule(forward, name(expr.MetaKeyIIFNAME, linkPrefix, expr.CmpOpEq), name(expr.MetaKeyOIFNAME, linkPrefix, expr.CmpOpEq), drop)
+	if n.h.lobby.Open != nil {
+		accept := []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}
+		lobby := n.linkName(lobbySlot) + "\x00"
+		for _, p := range lobbyPorts() {
+			rule(forward, name(expr.MetaKeyIIFNAME, n.prefix, expr.CmpOpEq), name(expr.MetaKeyOIFNAME, lobby, expr.CmpOpEq), port(p.protocol, p.port), accept)
+		}
+		rule(forward, name(expr.MetaKeyIIFNAME, lobby, expr.CmpOpEq), name(expr.MetaKeyOIFNAME, n.prefix, expr.CmpOpEq), answering(expr.CmpOpNeq), accept)
+	}
+	// Another hearth's boxes are its own affair, as long as they stay away from ours.
+	rule(forward, name(expr.MetaKeyIIFNAME, n.prefix, expr.CmpOpEq), name(expr.MetaKeyOIFNAME, linkPrefix, expr.CmpOpEq), drop)
+	rule(forward, name(expr.MetaKeyIIFNAME, linkPrefix, expr.CmpOpEq), name(expr.MetaKeyOIFNAME, n.prefix, expr.CmpOpEq), drop)
 	rule(forward, name(expr.MetaKeyIIFNAME, n.prefix, expr.CmpOpEq), address(16, []byte{169, 254, 0, 0}, net.CIDRMask(16, 32), expr.CmpOpEq), drop)
-	rule(forward, name(expr.MetaKeyOIFNAME, n.prefix, expr.CmpOpEq), notAnswering(), drop)
+	rule(forward, name(expr.MetaKeyOIFNAME, n.prefix, expr.CmpOpEq), answering(expr.CmpOpEq), drop)
 	for _, up := range n.forward {
 		rule(forward, name(expr.MetaKeyIIFNAME, up+"\x00", expr.CmpOpEq), name(expr.MetaKeyOIFNAME, n.prefix, expr.CmpOpNeq), drop)
 	}
@@ -60,13 +72,23 @@ func address(offset uint32, network []byte, mask net.IPMask, op expr.CmpOp) []ex
 	}
 }
 
-// notAnswering matches packets of no established connection.
-func notAnswering() []expr.Any {
+// port compares protocol and destination port.
+func port(protocol byte, n uint16) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{protocol}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.BigEndian.PutUint16(n)},
+	}
+}
+
+// answering matches packets of no established connection (CmpOpEq), or of one (CmpOpNeq).
+func answering(op expr.CmpOp) []expr.Any {
 	return []expr.Any{
 		&expr.Ct{Register: 1, Key: expr.CtKeySTATE},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4,
 			Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED), Xor: binaryutil.NativeEndian.PutUint32(0)},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(0)},
+		&expr.Cmp{Op: op, Register: 1, Data: binaryutil.NativeEndian.PutUint32(0)},
 	}
 }
 

@@ -35,6 +35,7 @@ type Shared struct {
 	layer string
 
 	mu      sync.Mutex
+	tenant  string // empty: not known yet
 	boxes   int
 	serial  int
 	volumes []*Volume
@@ -70,6 +71,31 @@ func (h *Host) Share(name, network string) (*Shared, error) {
 // dir is the folder on disk of what the boxes share, and the beginning of the
 // names of what each of them writes.
 func (s *Shared) dir() string { return filepath.Join(s.h.roots.dir, strconv.Itoa(s.slot)) }
+
+// SetTenant says whose the boxes are, so that they find their neighbours by
+// short names. It is called before the first of them gets its root; for a
+// network that is not private it does nothing.
+func (s *Shared) SetTenant(tenant string) error {
+	s.mu.Lock()
+	s.tenant = tenant
+	s.mu.Unlock()
+	if s.link == nil || s.link.n.resolv() == "" {
+		return nil
+	}
+	s.link.setTenant(tenant)
+	f := s.furniture()
+	err := s.h.roots.scene.with(func() error { return f.write(filepath.Join(s.layer, "etc", "resolv.conf"), f.names) })
+	if err != nil {
+		return api.Errorf(api.CodeStartFailed, "prepare %s: %v", s.name, err).WithCause(err)
+	}
+	return nil
+}
+
+func (s *Shared) owner() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tenant
+}
 
 func (s *Shared) network(kind string) (err error) {
 	switch {

@@ -181,7 +181,7 @@ func (b *Box) begin(c Config) error {
 		}
 		return b.enter(q, c)
 	}
-	plan := b.h.layout.plan(boxPlan{Config: c, uid: b.uid, gid: b.gid, ownNet: b.ownNet && b.link == nil, newUser: !b.h.allows.root, slots: b.slots})
+	plan := b.h.layout.plan(boxPlan{Config: c, uid: b.uid, gid: b.gid, ownNet: b.ownNet && b.link == nil, newUser: !b.h.allows.root, slots: b.slots, resolv: b.resolv()})
 	q := request{Plan: plan, Args: c.Args, Env: environment(c.Env), Dir: c.Dir, Hold: c.Hold, Init: c.Init, Files: len(c.Files)}
 	return b.tell(q, nil)
 }
