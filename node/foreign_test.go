@@ -198,6 +198,57 @@ func TestKnativeService(t *testing.T) {
 	}
 }
 
+// TestKnativeSettings: what an administrator writes holds for the next write, and
+// what cannot be read is refused.
+func TestKnativeSettings(t *testing.T) {
+	cfg := config(t)
+	cfg.Containers = newPods()
+	_, c := up(t, cfg)
+	of := func(name string) api.Kind {
+		k, _ := api.FindIn(node.Kinds(), name)
+		return k
+	}
+	if _, err := c.Apply(t.Context(), of("namespace"), "knative-serving", []byte(`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"knative-serving"}}`), client.WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	admin := c.In("knative-serving")
+	set := func(data string) error {
+		_, err := admin.Apply(t.Context(), of("configmap"), "config-defaults", []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"config-defaults"},"data":`+data+`}`), client.WriteOptions{})
+		return err
+	}
+	timeout := func(who string) int64 {
+		o, err := c.Apply(t.Context(), ksvc(), "hello", []byte(serviceOf("dev.local/echo:1", who, "")), client.WriteOptions{})
+		s, err := client.As[knative.Service](o, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Delete(t.Context(), ksvc(), "hello", client.WriteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		return *s.Spec.Template.Spec.TimeoutSeconds
+	}
+	for i, seconds := range []int64{120, 60, 30} {
+		if err := set(fmt.Sprintf(`{"revision-timeout-seconds":"%d"}`, seconds)); err != nil {
+			t.Fatal(err)
+		}
+		if got := timeout(fmt.Sprint(i)); got != seconds {
+			t.Errorf("the timeout is %d, want %d", got, seconds)
+		}
+	}
+	if err := set(`{"revision-timeout-seconds":"soon"}`); err == nil || !strings.Contains(err.Error(), "data.revision-timeout-seconds") {
+		t.Errorf("a bad setting: %v", err)
+	}
+	if got := timeout("again"); got != 30 {
+		t.Errorf("after a bad setting the timeout is %d", got)
+	}
+	if err := admin.Delete(t.Context(), of("configmap"), "config-defaults", client.WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := timeout("last"); got != 300 {
+		t.Errorf("without settings the timeout is %d", got)
+	}
+}
+
 // TestKnativeLosesNothing calls a Service without a pause while its revisions,
 // splits and tags change.
 func TestKnativeLosesNothing(t *testing.T) {

@@ -195,7 +195,7 @@ func (n *Node) credentials(ctx context.Context, a *server.Authority, front, back
 		return err
 	}
 	n.api, err = server.New(server.Config{
-		Store: n.store, Identity: tokens, Kinds: Kinds(), Blobs: n.blobs, Records: n.records, Invoke: n.gateway, Metrics: n.metrics(),
+		Store: told{n.store, n.foreign.Saw}, Identity: tokens, Kinds: kinds(n.knativeSettings), Blobs: n.blobs, Records: n.records, Invoke: n.gateway, Metrics: n.metrics(),
 		Log: n.cfg.Log, Version: n.cfg.Version, Status: n.status, Doctor: n.doctor, Shown: n.gateway.Shown,
 	})
 	return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
@@ -93,6 +94,7 @@ type Foreign struct {
 	images *queue[store.Key] // foreign objects whose images want digests
 	checks *queue[store.Key] // native revisions
 	soft   *soft
+	listed atomic.Bool
 }
 
 // NewForeign returns a Foreign. Run starts it.
@@ -148,6 +150,17 @@ func (f *Foreign) failed(k store.Key, err error) {
 	f.log.Warn("reconcile", "object", k.String(), "error", err, "cause", causeOf(err))
 }
 
+// Get returns the newest record known at k; false: there is none, or, as long as
+// Listed is false, it may not be known yet.
+func (f *Foreign) Get(k store.Key) (store.Record, bool) { return f.mirror.Get(k) }
+
+// Listed reports whether all that was in the store at the start is known.
+func (f *Foreign) Listed() bool { return f.listed.Load() }
+
+// Saw takes in a change that was just written, which its watch would bring a
+// moment later.
+func (f *Foreign) Saw(t store.EventType, r store.Record) { f.see(t, r) }
+
 // watch feeds the loops until ctx ends, as Reconciler.watch does.
 func (f *Foreign) watch(ctx context.Context) {
 	for wait := time.Duration(0); ctx.Err() == nil; wait = min(wait*2+50*time.Millisecond, 5*time.Second) {
@@ -197,6 +210,7 @@ func (f *Foreign) list(ctx context.Context) (int64, error) {
 	for _, r := range f.mirror.unlisted(listed) {
 		f.see(store.EventDelete, r)
 	}
+	f.listed.Store(true)
 	for _, r := range all {
 		f.enqueue(r)
 	}

@@ -137,7 +137,7 @@ func TestSettings(t *testing.T) {
 			}
 			if len(parts) == 3 {
 				get := func(k store.Key) (store.Record, bool) { r, ok := stored[k]; return r, ok }
-				settings := func() knative.Settings { return knative.New(knative.Config{}).Settings(get) }
+				settings := func() knative.Settings { return knative.ReadSettings(get) }
 				o, warnings, err := admit(t, knative.KindsWith(settings), parts[1], "")
 				got = refused + result(t, o, warnings, err)
 			}

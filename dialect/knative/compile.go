@@ -183,7 +183,7 @@ func (d *Dialect) Step(v View, k store.Key, now time.Time) Outcome {
 	if err != nil || self.m.DeletionTimestamp != nil {
 		return Outcome{}
 	}
-	s := &step{d: d, v: v, k: k, now: now, self: self, set: settingsOf(v.Get)}
+	s := &step{d: d, v: v, k: k, now: now, self: self, set: ReadSettings(v.Get)}
 	switch k.Resource {
 	case Services:
 		s.service(decode[Service](r))

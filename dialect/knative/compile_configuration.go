@@ -87,6 +87,9 @@ func (s *step) configuration(o *Configuration) {
 		c.yes(api.ConditionReady)
 	default:
 		c.unknown(api.ConditionReady, "", "")
+		if verdict.Status == api.Unknown && verdict.Message != "" { // how far its image is
+			c.unknown(api.ConditionReady, verdict.Reason, "%s", verdict.Message)
+		}
 	}
 	s.collect(o, mine)
 }

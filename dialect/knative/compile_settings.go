@@ -11,8 +11,9 @@ import (
 	"github.com/hearth-run/hearth/core/store"
 )
 
-// settingsOf reads the settings of a store.
-func settingsOf(get func(store.Key) (store.Record, bool)) Settings {
+// ReadSettings reads the settings of a store, whose newest records get finds. A
+// ConfigMap with a fault counts for nothing.
+func ReadSettings(get func(store.Key) (store.Record, bool)) Settings {
 	return readSettings(func(name string) map[string]string {
 		r, there := get(store.Key{Resource: api.ConfigMaps, Namespace: settingsNamespace, Name: name})
 		if !there {

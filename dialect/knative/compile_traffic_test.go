@@ -251,7 +251,7 @@ func TestSettings(t *testing.T) {
 		t.Errorf("%+v %+v", n, n.Scale.Auto)
 	}
 	want := retention{disabled, time.Hour, 2, 5}
-	if got := settingsOf(w.Get).retention; got != want {
+	if got := ReadSettings(w.Get).retention; got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }

@@ -20,8 +20,12 @@ func (s *step) health(native *api.Revision, c *conditions) {
 		return
 	case api.False:
 	default:
-		c.unknown(ConditionResources, "Deploying", "")
-		c.unknown(ConditionHealthy, "Deploying", "")
+		message := ""
+		if ready.Reason == "Pulling" {
+			message = ready.Message
+		}
+		c.unknown(ConditionResources, "Deploying", "%s", message)
+		c.unknown(ConditionHealthy, "Deploying", "%s", message)
 		return
 	}
 	text := ready.Message

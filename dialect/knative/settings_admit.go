@@ -4,11 +4,7 @@ import (
 	"slices"
 
 	"github.com/hearth-run/hearth/api"
-	"github.com/hearth-run/hearth/core/store"
 )
-
-// Settings reads the settings of a store, where get finds its newest records.
-func (d *Dialect) Settings(get func(store.Key) (store.Record, bool)) Settings { return settingsOf(get) }
 
 // AdmitConfigMap is the api.Kind.Admit of ConfigMaps: it refuses settings of
 // Knative that cannot be read, so that the last good ones stay in force, and
