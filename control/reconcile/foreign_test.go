@@ -161,6 +161,8 @@ func (w *foreignWorld) start(ctx context.Context, r *api.Revision) error {
 	switch how {
 	case "":
 		return nil
+	case "pull":
+		return pull(ctx, 25)
 	case "never":
 		<-ctx.Done()
 		w.note(&w.forgot, r.Metadata.Name)

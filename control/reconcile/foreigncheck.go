@@ -73,7 +73,11 @@ func (f *Foreign) start(ctx context.Context, k store.Key, rev *api.Revision) err
 	defer cancel()
 	f.soft.starting(k, cancel)
 	defer f.soft.starting(k, nil)
-	err := f.cfg.Check(inner, rev)
+	err := telling(inner, func(ctx context.Context) error { return f.cfg.Check(ctx, rev) }, func(message string) {
+		if err := sayPulling(inner, f.cfg.Store, k, message); err != nil && inner.Err() == nil {
+			f.failed(k, err)
+		}
+	})
 	if err != nil && inner.Err() == context.DeadlineExceeded {
 		return api.Errorf(api.CodeTimeout, "it was not ready within %s", (api.Duration{Duration: limit}).Text()).
 			WithHint("what takes longer to start needs a longer time to get ready").WithCause(err)

@@ -163,7 +163,8 @@ func (a *attempt) run(ctx context.Context) error {
 // check starts an instance of rev and writes what came of it.
 func (a *attempt) check(ctx context.Context, rev *api.Revision) error {
 	if a.r.cfg.Check != nil {
-		if err := a.r.cfg.Check(ctx, rev); err != nil {
+		err := telling(ctx, func(ctx context.Context) error { return a.r.cfg.Check(ctx, rev) }, func(message string) { a.pulling(ctx, rev, message) })
+		if err != nil {
 			return err
 		}
 	}

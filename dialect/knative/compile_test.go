@@ -482,6 +482,7 @@ func TestVerdicts(t *testing.T) {
 		"port":     {api.Condition{Status: api.False, Reason: "StartFailed", Message: "container web never became ready on port 8080 within 10m; it listens on port 3000\nlistening", Hint: "serve on $PORT"}, "ResourcesAvailable", api.False, "ProgressDeadlineExceeded", "listening\nserve on $PORT"},
 		"pull":     {api.Condition{Status: api.False, Reason: "ImageUnavailable", Message: "registry.test does not answer"}, "ContainerHealthy", api.False, "ContainerMissing", "Unable to fetch image: registry.test does not answer"},
 		"entry":    {api.Condition{Status: api.False, Reason: "StartFailed", Message: `container web cannot run "/x": no such file`}, "ResourcesAvailable", api.False, "RunContainerError", "no such file"},
+		"pulling":  {api.Condition{Status: api.Unknown, Reason: "Pulling", Message: "fetching the image: 1.0 of 3.0 MiB"}, "Ready", api.Unknown, "Deploying", "1.0 of 3.0 MiB"},
 		"starting": {api.Condition{Status: api.Unknown}, "Ready", api.Unknown, "Deploying", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -491,6 +492,11 @@ func TestVerdicts(t *testing.T) {
 			w.settle()
 			rev, rt := must[Revision](w, Revisions, "hello-00001"), must[Route](w, Routes, "hello")
 			wantCondition(t, rev.Status.Conditions, c.kind, c.status, c.reason, c.message)
+			if c.verdict.Reason == "Pulling" {
+				for _, kind := range []string{"ConfigurationsReady", "Ready"} {
+					wantCondition(t, must[Service](w, Services, "hello").Status.Conditions, kind, api.Unknown, "Deploying", c.message)
+				}
+			}
 			if c.status == api.False {
 				wantCondition(t, rt.Status.Conditions, "AllTrafficAssigned", api.False, "RevisionMissing", `Configuration "hello" does not have any ready Revision.`)
 			} else {

@@ -4,6 +4,7 @@
 // containerd nor runc.
 //
 //	engine.go    Open, Prepare, Forget, Close
+//	fetch.go     the images of a pod, and how far fetching them is
 //	start.go     an instance from its images to ready
 //	box.go       one container: root, command, environment
 //	blank.go     boxes that wait for a root, so that a start is a mount and an exec
@@ -135,55 +136,6 @@ func (e *Engine) Prepare(ctx context.Context, s engine.Spec) error {
 
 func errNoPod(s *engine.Spec) error {
 	return api.Errorf(api.CodeInternal, "revision %s is not made of images", s.Revision)
-}
-
-// fetch returns the pod's images by reference, each pinned until it is released.
-func (e *Engine) fetch(ctx context.Context, s *engine.Spec) (map[string]*image.Image, error) {
-	auth := image.Auth{Namespace: s.Tenant}
-	for _, doc := range s.Pod.Pull {
-		c, err := image.ParseDockerConfig(doc)
-		if err != nil {
-			return nil, err
-		}
-		auth.Credentials = append(auth.Credentials, c...)
-	}
-	type result struct {
-		ref string
-		img *image.Image
-		err error
-	}
-	got := make(chan result)
-	asked := map[string]bool{}
-	for _, list := range [][]engine.Container{s.Pod.Init, s.Pod.Containers} {
-		for _, c := range list {
-			if asked[c.Image] {
-				continue
-			}
-			asked[c.Image] = true
-			go func() {
-				img, err := e.o.Images.Fetch(ctx, c.Image, auth)
-				got <- result{c.Image, img, err}
-			}()
-		}
-	}
-	images := map[string]*image.Image{}
-	var first error
-	for range asked {
-		r := <-got
-		switch {
-		case r.err == nil:
-			images[r.ref] = r.img
-		case first == nil:
-			first = r.err
-		}
-	}
-	if first != nil {
-		for _, i := range images {
-			i.Release()
-		}
-		return nil, first
-	}
-	return images, nil
 }
 
 // Forget implements engine.Engine; artifact is a reference with digest, or a

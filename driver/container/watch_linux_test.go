@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/hearth-run/hearth/core/engine"
 )
 
@@ -101,4 +103,26 @@ func TestLivenessFailure(t *testing.T) {
 		s.Pod.Containers = append(s.Pod.Containers, engine.Container{Name: "sidecar", Image: img, Args: []string{"late", "9000"}})
 	})
 	b.line(t, "[sidecar] asked to stop by terminated, and did")
+}
+
+func TestFetchIsTold(t *testing.T) {
+	b := open(t)
+	s := pod(engine.Container{Image: served(t)}, engine.Container{Image: push(t, v1.Config{Entrypoint: []string{"/bin/server", "at", "9000"}}, map[string]string{"more": strings.Repeat("x", 100_000)})})
+	var said []engine.Progress
+	ctx := engine.WithProgress(t.Context(), func(p engine.Progress) { said = append(said, p) })
+	if err := b.Prepare(ctx, s); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range said {
+		if p.Done > p.Total || p.Total == 0 {
+			t.Errorf("%d bytes of %d", p.Done, p.Total)
+		}
+	}
+	if n := len(said); n == 0 || said[n-1].Done != said[n-1].Total || said[n-1].Total < 1<<20 {
+		t.Errorf("it said %v", said)
+	}
+	said = nil
+	if err := b.Prepare(ctx, s); err != nil || len(said) > 0 {
+		t.Errorf("for what is there it said %v, %v", said, err)
+	}
 }
