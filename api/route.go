@@ -43,6 +43,9 @@ type RouteTarget struct {
 	Revision string `json:"revision,omitempty"`
 	Weight   *int   `json:"weight,omitempty" min:"0" max:"1000000" doc:"Share of the requests in proportion to all weights; 1 by default."`
 	Tag      string `json:"tag,omitempty" doc:"Name that gives the target addresses of its own, TAG-HOST for every host, and answers to the header Hearth-Tag."`
+	// TagWeight is written by what makes routes: several of its targets may have
+	// one tag while a newer one takes over.
+	TagWeight *int `json:"tagWeight,omitempty" min:"0" max:"1000000" doc:"Share of the tag's own requests, where several targets have it; the weight by default."`
 }
 
 // CORS are the cross-origin rules of a route.

@@ -53,7 +53,7 @@ func (s *step) domainMapping(o *DomainMapping) {
 		RequestHeaders: &api.HeaderRules{Set: map[string]string{"Host": s.inside(ref.Name)}},
 	}
 	for _, t := range target.Spec.Targets {
-		if t.Tag = ""; t.Weight == nil || *t.Weight > 0 {
+		if t.Tag, t.TagWeight = "", nil; t.Weight == nil || *t.Weight > 0 {
 			spec.Targets = append(spec.Targets, t)
 		}
 	}

@@ -135,7 +135,11 @@ func (s *step) ingress(native *api.Route, stale, moving bool, c *conditions) {
 
 func targets(shares []share) (out []api.RouteTarget) {
 	for _, p := range shares {
-		out = append(out, api.RouteTarget{Revision: p.revision, Weight: ptr(p.percent), Tag: p.tag})
+		t := api.RouteTarget{Revision: p.revision, Weight: ptr(p.percent), Tag: p.tag}
+		if p.own > 0 {
+			t.TagWeight = ptr(p.own)
+		}
+		out = append(out, t)
 	}
 	return out
 }

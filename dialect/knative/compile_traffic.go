@@ -3,15 +3,17 @@ package knative
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
 )
 
-// share is a part of a Route's traffic: one revision's.
+// share is a part of a Route's traffic: one revision's. own is its percent of
+// what comes to its tag's own address; 0: that of the only one there.
 type share struct {
 	revision, tag string
-	percent       int
+	percent, own  int
 	latest        bool
 }
 
@@ -43,33 +45,60 @@ func (s *step) traffic(o *Route, prior *draft, inEffect bool) ([]share, []rollou
 			if bad := s.pinned(o, t.RevisionName); bad != nil {
 				return nil, nil, bad
 			}
-			shares = append(shares, share{t.RevisionName, t.Tag, percent, false})
+			shares = append(shares, share{revision: t.RevisionName, tag: t.Tag, percent: percent})
 			continue
 		}
 		latest, bad := s.latest(t.ConfigurationName)
 		if bad != nil {
 			return nil, nil, bad
 		}
-		w := wish{configuration: t.ConfigurationName, tag: t.Tag, latest: latest, percent: percent}
-		r, wait := advance(find(was, w), w, d, inEffect, s.answers, s.now)
-		if wait > 0 {
-			s.again(wait)
-		}
-		for i, p := range r.Shares {
-			tag := t.Tag
-			if i < len(r.Shares)-1 {
-				tag = "" // the tag's own address leads to the latest
+		move := func(w wish) rollout {
+			r, wait := advance(find(was, w), w, d, inEffect, s.answers, s.now)
+			if wait > 0 {
+				s.again(wait)
 			}
-			shares = append(shares, share{p.Revision, tag, p.Percent, true})
+			rollouts = append(rollouts, r)
+			return r
 		}
-		rollouts = append(rollouts, r)
+		w := wish{configuration: t.ConfigurationName, tag: t.Tag, latest: latest, percent: percent}
+		all := move(w)
+		var own rollout
+		if t.Tag != "" { // all of its own address's requests move likewise
+			w.own, w.percent = true, 100
+			own = move(w)
+		}
+		shares = append(shares, joined(t.Tag, all, own)...)
 	}
 	return merge(shares), rollouts, nil
 }
 
+// joined are the shares of a target that follows the latest revision, that one
+// last: of the Route's requests as all says, of its tag's as own says.
+func joined(tag string, all, own rollout) (out []share) {
+	at := func(revision string) *share {
+		i := slices.IndexFunc(out, func(p share) bool { return p.revision == revision })
+		if i < 0 {
+			i, out = len(out), append(out, share{revision: revision, latest: true})
+		}
+		return &out[i]
+	}
+	last := len(all.Shares) - 1 // the latest, of both
+	for _, p := range all.Shares[:last] {
+		at(p.Revision).percent = p.Percent
+	}
+	for _, p := range own.Shares {
+		x := at(p.Revision)
+		if x.tag = tag; own.moving() {
+			x.own = p.Percent
+		}
+	}
+	at(all.Shares[last].Revision).percent = all.Shares[last].Percent
+	return out
+}
+
 func find(list []rollout, w wish) *rollout {
 	for i := range list {
-		if list[i].Configuration == w.configuration && list[i].Tag == w.tag {
+		if list[i].Configuration == w.configuration && list[i].Tag == w.tag && list[i].Own == w.own {
 			return &list[i]
 		}
 	}

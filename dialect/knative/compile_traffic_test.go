@@ -124,6 +124,48 @@ func TestShortHost(t *testing.T) {
 	}
 }
 
+// TestGradualTags: the address of a tag moves as gradually as the Route's own, also
+// where it has none of the Route's requests.
+func TestGradualTags(t *testing.T) {
+	w := newWorld(t)
+	const meta = `META ,"annotations":{"serving.knative.dev/rollout-duration":"100s"}`
+	traffic := "\n" + `TRAFFIC [{"latestRevision":true,"percent":90,"tag":"new"},{"revisionName":"hello-00001","percent":10},{"latestRevision":true,"percent":0,"tag":"none"}]`
+	w.apply(Services, service("img:1", meta))
+	w.settle()
+	w.apply(Services, service("img:1", meta+traffic))
+	w.settle()
+	w.apply(Services, service("img:2", meta+traffic))
+	w.settle()
+	targets := func() string {
+		var out []string
+		for _, x := range must[api.Route](w, api.Routes, "hello.knative").Spec.Targets {
+			s := fmt.Sprintf("%s=%d", x.Revision, *x.Weight)
+			if x.Tag != "" {
+				s += "(" + x.Tag + ")"
+			}
+			if x.TagWeight != nil {
+				s += fmt.Sprint(*x.TagWeight)
+			}
+			out = append(out, s)
+		}
+		return strings.Join(out, " ")
+	}
+	if got, want := targets(), "hello-00001=89(new)99 hello-00002=1(new)1 hello-00001=10 hello-00001=0(none)99 hello-00002=0(none)1"; got != want {
+		t.Errorf("at first %s, want %s", got, want)
+	}
+	for range 200 {
+		if w.next == 0 {
+			break
+		}
+		w.now = w.now.Add(w.next)
+		w.settle()
+	}
+	if got, want := targets(), "hello-00002=90(new) hello-00001=10 hello-00002=0(none)"; got != want {
+		t.Errorf("in the end %s, want %s", got, want)
+	}
+	wantCondition(t, must[Service](w, Services, "hello").Status.Conditions, "Ready", api.True, "", "")
+}
+
 func TestGradualRollout(t *testing.T) {
 	w := newWorld(t)
 	meta := `META ,"annotations":{"serving.knative.dev/rollout-duration":"100s"}`

@@ -12,7 +12,8 @@ import (
 type rollout struct {
 	Configuration string        `json:"configurationName"`
 	Tag           string        `json:"tag,omitempty"`
-	Shares        []api.Share   `json:"revisions"` // oldest first
+	Own           bool          `json:"own,omitempty"` // of the tag's own address, and not of the Route's
+	Shares        []api.Share   `json:"revisions"`     // oldest first
 	Started       time.Time     `json:"startTime,omitzero"`
 	Size          int           `json:"stepSize,omitempty"` // 0: the first step is not in effect yet
 	Every         time.Duration `json:"stepDuration,omitempty"`
@@ -22,6 +23,7 @@ type rollout struct {
 // wish is what a target that follows a Configuration asks for.
 type wish struct {
 	configuration, tag, latest string
+	own                        bool
 	percent                    int
 }
 
@@ -33,7 +35,7 @@ func (r rollout) moving() bool { return len(r.Shares) > 1 }
 // last answer said is in effect; there says which revisions can still answer.
 // It also returns the time until the next step; 0: none is planned.
 func advance(was *rollout, w wish, d time.Duration, ready bool, there func(string) bool, now time.Time) (rollout, time.Duration) {
-	r := rollout{Configuration: w.configuration, Tag: w.tag, Shares: []api.Share{{Revision: w.latest, Percent: w.percent}}}
+	r := rollout{Configuration: w.configuration, Tag: w.tag, Own: w.own, Shares: []api.Share{{Revision: w.latest, Percent: w.percent}}}
 	if was == nil || d <= 0 || w.percent <= 1 {
 		return r, 0
 	}

@@ -139,6 +139,13 @@ func TestTags(t *testing.T) {
 	if got := w.shares(100, "two-t.test", nil); got["f-2"] != 40 || got["f-3"] != 60 {
 		t.Errorf("a tag of two: %v", got)
 	}
+	w.route("t", api.RouteSpec{Host: "t.test", Prefix: "/", Targets: []api.RouteTarget{{Revision: "f-1"}, {Revision: "f-2", Weight: weight(0), Tag: "two", TagWeight: weight(99)}, {Revision: "f-3", Weight: weight(0), Tag: "two", TagWeight: weight(1)}}})
+	if got := w.shares(100, "two-t.test", nil); got["f-2"] != 99 || got["f-3"] != 1 {
+		t.Errorf("a tag of two with weights of their own: %v", got)
+	}
+	if got := w.shares(10, "t.test", nil); got["f-1"] != 10 {
+		t.Errorf("weights of a tag beside it: %v", got)
+	}
 	w.route("t", api.RouteSpec{Host: "t.test", Prefix: "/", Targets: []api.RouteTarget{{Revision: "f-1"}, {Revision: "f-2", Weight: weight(0), Tag: "two"}}})
 	for _, tc := range []struct{ host, header, want string }{
 		{"f.localhost", "", "f-3"},

@@ -34,6 +34,15 @@ type share struct {
 	revision *revisionRef
 	weight   int
 	tag      string
+	ofTag    *int // weight among those with the tag; nil: the same
+}
+
+// inTag is the weight among those with d's tag.
+func (d share) inTag() int {
+	if d.ofTag != nil {
+		return max(*d.ofTag, 0)
+	}
+	return d.weight
 }
 
 // set makes s share by the weights; those of 0 have their tag only. Several
@@ -46,12 +55,12 @@ func (s *split) set(shares []share) {
 			continue
 		}
 		var own []share
-		heavy := slices.ContainsFunc(shares, func(o share) bool { return o.tag == d.tag && o.weight > 0 })
+		heavy := slices.ContainsFunc(shares, func(o share) bool { return o.tag == d.tag && o.inTag() > 0 })
 		for _, o := range shares {
 			if o.tag != d.tag {
 				continue
 			}
-			if o.tag = ""; !heavy {
+			if o.tag, o.weight = "", o.inTag(); !heavy {
 				o.weight = 1
 			}
 			own = append(own, o)

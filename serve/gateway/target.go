@@ -23,7 +23,7 @@ func (s *state) target(id, namespace string, spec *api.RouteSpec) *target {
 	t := &target{route: id, keep: spec.KeepPrefix, timeout: spec.Timeout.Or(0), cors: newCORS(spec.CORS), rules: s.rules(namespace, spec)}
 	shares := make([]share, len(spec.Targets))
 	for i, d := range spec.Targets {
-		shares[i].weight, shares[i].tag = 1, d.Tag
+		shares[i].weight, shares[i].tag, shares[i].ofTag = 1, d.Tag, d.TagWeight
 		if d.Weight != nil {
 			shares[i].weight = max(*d.Weight, 0)
 		}
