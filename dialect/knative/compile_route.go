@@ -2,6 +2,7 @@ package knative
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/hearth-run/hearth/api"
@@ -14,6 +15,9 @@ const localDomain = "svc.cluster.local"
 func nativeRoute(name string) string  { return name + ".knative" }
 func nativeShort(name string) string  { return name + ".knative-short" }
 func nativeDomain(name string) string { return name + ".knative-domain" }
+
+// nativeTag begins the names of the routes for tags at hosts of their own.
+func nativeTag(name string) string { return name + ".knative-tag-" }
 
 // inside is the host of a Route in its cluster.
 func (s *step) inside(name string) string { return name + "." + s.k.Namespace + "." + localDomain }
@@ -98,6 +102,7 @@ func (s *step) route(o *Route) {
 	}
 	s.put(d)
 	s.short(o, spec, domain, local)
+	s.tagged(spec, shares, hostsOf)
 	if !s.placeholders(o, shares, c) {
 		return
 	}
@@ -161,6 +166,45 @@ func (s *step) short(o *Route, spec api.RouteSpec, domain string, local bool) {
 	}
 	s.native(d, spec, s.owner(APIVersion, "Route"))
 	s.put(d)
+}
+
+// tagged makes routes for the tags whose hosts are not those the gateway answers
+// at anyway, TAG-HOST, as the templates of the administrator say, and removes those
+// of others.
+func (s *step) tagged(main api.RouteSpec, shares []share, hostsOf func(tag string) []string) {
+	wanted := map[string]bool{}
+	for _, p := range shares {
+		name := nativeTag(s.k.Name) + p.tag
+		if p.tag == "" || wanted[name] {
+			continue
+		}
+		usual := make([]string, len(main.Hosts))
+		for i, h := range main.Hosts {
+			usual[i] = p.tag + "-" + h
+		}
+		hosts := hostsOf(p.tag)
+		if slices.Equal(hosts, usual) {
+			continue
+		}
+		wanted[name] = true
+		spec := api.RouteSpec{Hosts: hosts, Prefix: "/", TagHeader: api.TagHeaderIgnored, TLS: main.TLS}
+		for _, q := range shares {
+			if q.tag == p.tag {
+				spec.Targets = append(spec.Targets, api.RouteTarget{Revision: q.revision, Weight: ptr(or(q.own, 1))})
+			}
+		}
+		_, d := get[api.Route](s, api.Routes, name)
+		if d == nil {
+			d = create(s.key(api.Routes, name), api.GroupVersion, "Route")
+		}
+		s.native(d, spec, s.owner(APIVersion, "Route"))
+		s.put(d)
+	}
+	for _, r := range s.v.Owned(s.self.m.UID) {
+		if r.Key.Resource == api.Routes && strings.HasPrefix(r.Key.Name, nativeTag(s.k.Name)) && !wanted[r.Key.Name] {
+			s.out.Delete = append(s.out.Delete, r)
+		}
+	}
 }
 
 // placeholders makes the core Services a Route's names resolve by, and removes

@@ -326,6 +326,37 @@ func TestTagHeader(t *testing.T) {
 	}
 }
 
+// TestTagTemplate: tags answer where the templates say, and there alone are routes
+// of their own.
+func TestTagTemplate(t *testing.T) {
+	w := newWorld(t)
+	network := func(data string) {
+		w.apply(api.ConfigMaps, `{"metadata":{"name":"config-network","namespace":"knative-serving"},"data":`+data+`}`)
+		w.settle()
+	}
+	network(`{"tag-template":"{{.Name}}-{{.Tag}}","domain-template":"{{.Namespace}}-{{.Name}}.{{.Domain}}","default-external-scheme":"https"}`)
+	w.apply(Services, service("img:1", `TRAFFIC [{"latestRevision":true,"percent":100},{"latestRevision":true,"percent":0,"tag":"t"}]`))
+	w.settle()
+	st := must[Service](w, Services, "hello").Status
+	if st.URL != "https://shop-hello.example.com" || st.Address.URL != "http://hello.shop.svc.cluster.local" || st.Traffic[1].URL != "https://shop-hello-t.example.com" {
+		t.Errorf("%s %s %s", st.URL, st.Address.URL, st.Traffic[1].URL)
+	}
+	r := must[api.Route](w, api.Routes, "hello.knative-tag-t").Spec
+	if fmt.Sprint(r.Hosts) != "[shop-hello-t.example.com hello-t.shop.svc.cluster.local hello-t.shop.svc]" || len(r.Targets) != 1 || r.Targets[0].Revision != "hello-00001" {
+		t.Errorf("%+v", r)
+	}
+	if read[CoreService](w, CoreServices, "hello-t") == nil {
+		t.Error("no placeholder hello-t")
+	}
+	network(`{}`)
+	if read[api.Route](w, api.Routes, "hello.knative-tag-t") != nil || read[CoreService](w, CoreServices, "hello-t") != nil {
+		t.Error("what the template made outlives it")
+	}
+	if u := must[Service](w, Services, "hello").Status.Traffic[1].URL; u != "http://t-hello.shop.example.com" {
+		t.Error(u)
+	}
+}
+
 func TestHosts(t *testing.T) {
 	const two = `{"example.org":"selector:\n  app: prod\n","shop.example":"","both.example":"selector:\n  app: prod\n  tier: \"web\"","svc.cluster.local":"selector:\n  app: inner"}`
 	for name, c := range map[string]struct{ domains, network, labels, url string }{
