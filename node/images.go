@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -10,15 +11,17 @@ import (
 	"github.com/hearth-run/hearth/driver/container/image"
 )
 
-// resolveTime bounds how long a registry is asked for one digest.
+// resolveTime bounds how long a registry is asked for one digest where nobody says
+// otherwise.
 const resolveTime = 10 * time.Second
 
 // resolveImages finds the digests of a revision's images. With an error it
 // returns those that were found before.
-func (n *Node) resolveImages(ctx context.Context, r *api.Revision) (map[string]string, error) {
+func (n *Node) resolveImages(ctx context.Context, r *api.Revision, within time.Duration) (map[string]string, error) {
 	if n.images == nil {
 		return nil, nil // nothing runs them: starting says so
 	}
+	within = cmp.Or(within, resolveTime)
 	docs, err := n.binder.Pull(ctx, r)
 	if err != nil {
 		return nil, err
@@ -37,12 +40,12 @@ func (n *Node) resolveImages(ctx context.Context, r *api.Revision) (map[string]s
 			if found[c.Image] != "" {
 				continue
 			}
-			one, cancel := context.WithTimeout(ctx, resolveTime)
+			one, cancel := context.WithTimeout(ctx, within)
 			ref, err := n.images.Resolve(one, c.Image, auth)
 			late := errors.Is(one.Err(), context.DeadlineExceeded)
 			cancel()
 			if late && ctx.Err() == nil {
-				return found, api.Errorf(api.CodeUnreachable, "the registry did not answer within %s", resolveTime).WithCause(err)
+				return found, api.Errorf(api.CodeUnreachable, "the registry did not answer within %s", within).WithCause(err)
 			}
 			if err != nil {
 				return found, err
@@ -61,7 +64,7 @@ func (n *Node) buildImage(ctx context.Context, r reconcile.BuildRequest) (reconc
 	found, err := n.resolveImages(ctx, &api.Revision{
 		Metadata: api.Meta{Namespace: r.Namespace},
 		Spec:     api.RevisionSpec{PullSecrets: s.PullSecrets, Containers: []api.Container{{Image: s.Source.Image}}},
-	})
+	}, 0)
 	if err != nil {
 		return reconcile.Built{}, err
 	}

@@ -57,6 +57,7 @@ type Outcome struct {
 	// Resolve is a revision whose images want digests; its uid is what
 	// View.Images is asked for.
 	Resolve *api.Revision
+	Within  time.Duration // how long a registry is waited for; 0: as long as it takes
 	// Again is when to step once more though nothing changed; 0: never.
 	Again time.Duration
 }
@@ -66,8 +67,9 @@ type ForeignConfig struct {
 	Store   store.Store
 	Dialect Dialect
 	// Resolve finds the digests of a revision's images: a reference with digest
-	// by reference. nil: references stay as they are.
-	Resolve func(ctx context.Context, r *api.Revision) (map[string]string, error)
+	// by reference. No registry is waited for longer than within, where that is
+	// not 0. nil: references stay as they are.
+	Resolve func(ctx context.Context, r *api.Revision, within time.Duration) (map[string]string, error)
 	// Check starts one instance of a native revision; nil says yes.
 	Check func(ctx context.Context, r *api.Revision) error
 	// Replicas counts the instances of a native revision; nil: none.
@@ -306,7 +308,7 @@ func (f *Foreign) step(ctx context.Context, k store.Key) (time.Duration, error) 
 		f.events.record(ctx, e.InvolvedObject, e.Type, e.Reason, e.Message)
 	}
 	if out.Resolve != nil {
-		if f.soft.draft(k, out.Resolve) {
+		if f.soft.draft(k, draft{out.Resolve, out.Within}) {
 			f.images.add(k)
 		}
 	}
@@ -328,18 +330,18 @@ func (f *Foreign) crossed(err error) (time.Duration, error) {
 // resolve is the loop of images.
 func (f *Foreign) resolve(ctx context.Context, k store.Key) (time.Duration, error) {
 	draft := f.soft.drafted(k)
-	if draft == nil {
+	if draft.revision == nil {
 		return 0, nil
 	}
 	var images map[string]string
 	var err error
 	if f.cfg.Resolve != nil {
-		images, err = f.cfg.Resolve(ctx, draft)
+		images, err = f.cfg.Resolve(ctx, draft.revision, draft.within)
 	}
 	if ctx.Err() != nil {
 		return 0, nil
 	}
-	f.mirror.setImages(draft.Metadata.UID, images, err)
+	f.mirror.setImages(draft.revision.Metadata.UID, images, err)
 	f.steps.add(k)
 	if err != nil {
 		return f.soft.failed(k, time.Now()), nil

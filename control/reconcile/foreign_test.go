@@ -136,7 +136,7 @@ func inForeignWorld(t *testing.T, test func(w *foreignWorld)) {
 func (w *foreignWorld) run() (stop func()) {
 	w.f = NewForeign(ForeignConfig{
 		Store: w.st, Dialect: w.d, Check: w.start,
-		Resolve: func(_ context.Context, r *api.Revision) (map[string]string, error) {
+		Resolve: func(_ context.Context, r *api.Revision, _ time.Duration) (map[string]string, error) {
 			image := r.Spec.Containers[0].Image
 			w.note(&w.builds, image)
 			w.mu.Lock()

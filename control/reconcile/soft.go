@@ -12,28 +12,34 @@ import (
 // soft is what a Foreign knows that need not survive a restart.
 type soft struct {
 	mu     sync.Mutex
-	drafts map[store.Key]*api.Revision // whose images are to be resolved
-	fails  map[store.Key]int           // checks and resolutions in a row that failed
-	due    map[store.Key]time.Time     // when the next is tried
+	drafts map[store.Key]draft     // whose images are to be resolved
+	fails  map[store.Key]int       // checks and resolutions in a row that failed
+	due    map[store.Key]time.Time // when the next is tried
 	cancel map[store.Key]context.CancelFunc
+}
+
+// draft is a revision whose images want digests.
+type draft struct {
+	revision *api.Revision
+	within   time.Duration
 }
 
 func newSoft() *soft {
 	return &soft{
-		drafts: map[store.Key]*api.Revision{}, fails: map[store.Key]int{}, due: map[store.Key]time.Time{}, cancel: map[store.Key]context.CancelFunc{},
+		drafts: map[store.Key]draft{}, fails: map[store.Key]int{}, due: map[store.Key]time.Time{}, cancel: map[store.Key]context.CancelFunc{},
 	}
 }
 
 // draft notes what is to be resolved for k; false when that was known.
-func (s *soft) draft(k store.Key, r *api.Revision) bool {
+func (s *soft) draft(k store.Key, d draft) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old := s.drafts[k]
-	s.drafts[k] = r
-	return old == nil || old.Metadata.UID != r.Metadata.UID
+	old := s.drafts[k].revision
+	s.drafts[k] = d
+	return old == nil || old.Metadata.UID != d.revision.Metadata.UID
 }
 
-func (s *soft) drafted(k store.Key) *api.Revision {
+func (s *soft) drafted(k store.Key) draft {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.drafts[k]

@@ -31,6 +31,7 @@ type Outcome struct {
 	Delete  []store.Record // removed if it still has that revision
 	Events  []api.Event
 	Resolve *api.Revision // whose images want digests
+	Within  time.Duration // how long a registry is waited for
 	Again   time.Duration // step once more after that; 0: only after a change
 }
 

@@ -76,6 +76,7 @@ func (s *step) bound(o *Revision, c *conditions) (api.RevisionSpec, bool) {
 	}
 	images, err, known := s.v.Images(o.Metadata.UID)
 	if !known || err != nil {
+		s.out.Within = s.set.resolving
 		s.out.Resolve = &api.Revision{Metadata: api.Meta{Name: s.k.Name, Namespace: s.k.Namespace, UID: o.Metadata.UID}, Spec: ask}
 	}
 	switch {
