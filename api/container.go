@@ -92,8 +92,10 @@ type ProjectedVolume struct {
 
 // VolumeProjection is one source of a projected volume.
 type VolumeProjection struct {
-	Secret    *Projection `json:"secret,omitempty"`
-	ConfigMap *Projection `json:"configMap,omitempty"`
+	Secret              *Projection          `json:"secret,omitempty"`
+	ConfigMap           *Projection          `json:"configMap,omitempty"`
+	DownwardAPI         *DownwardAPI         `json:"downwardAPI,omitempty"`
+	ServiceAccountToken *ServiceAccountToken `json:"serviceAccountToken,omitempty"`
 }
 
 // Projection is a Secret or ConfigMap within a projected volume.
@@ -122,6 +124,8 @@ type Probe struct {
 	PeriodSeconds       *int `json:"periodSeconds,omitempty" min:"0" doc:"0 for readiness: as often as is useful until it succeeds."`
 	SuccessThreshold    int  `json:"successThreshold,omitempty" min:"0"`
 	FailureThreshold    int  `json:"failureThreshold,omitempty" min:"0"`
+
+	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds,omitempty" min:"1" doc:"Of liveness: time to end after SIGTERM; the revision's timeout when empty."`
 }
 
 // HTTPGet succeeds on a status from 200 to 399.

@@ -92,10 +92,12 @@ type EnvVar struct {
 	ValueFrom *ValueRef `json:"valueFrom,omitempty"`
 }
 
-// ValueRef points at one key.
+// ValueRef points at one key; in a container also at a fact about its instance.
 type ValueRef struct {
-	SecretKeyRef    *KeyRef `json:"secretKeyRef,omitempty"`
-	ConfigMapKeyRef *KeyRef `json:"configMapKeyRef,omitempty"`
+	SecretKeyRef     *KeyRef           `json:"secretKeyRef,omitempty"`
+	ConfigMapKeyRef  *KeyRef           `json:"configMapKeyRef,omitempty"`
+	FieldRef         *FieldRef         `json:"fieldRef,omitempty"`
+	ResourceFieldRef *ResourceFieldRef `json:"resourceFieldRef,omitempty"`
 }
 
 // KeyRef is a key of a Secret or ConfigMap in the same namespace.
@@ -201,7 +203,7 @@ type RevisionSpec struct {
 	InitContainers       []Container `json:"initContainers,omitempty" doc:"Programs that must end well, one after the other, before the containers start."`
 	Volumes              []Volume    `json:"volumes,omitempty"`
 	PullSecrets          []LocalRef  `json:"pullSecrets,omitempty"`
-	ServiceAccount       string      `json:"serviceAccount,omitempty" doc:"ServiceAccount whose imagePullSecrets are tried after pullSecrets; default when empty."`
+	ServiceAccount       string      `json:"serviceAccount,omitempty" doc:"ServiceAccount whose imagePullSecrets are tried after pullSecrets, and whose tokens volumes can hold; default when empty."`
 	StartTimeout         *Duration   `json:"startTimeout,omitempty" doc:"Longest time until the containers are ready; 10m by default."`
 	ResponseStartTimeout *Duration   `json:"responseStartTimeout,omitempty" doc:"Longest time to the first byte of an answer; no limit of its own by default."`
 	IdleTimeout          *Duration   `json:"idleTimeout,omitempty" doc:"Longest time between two writes of an answer; no limit of its own by default."`

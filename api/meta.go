@@ -23,6 +23,9 @@ const (
 	AnnotationReserve = "hearth.run/reserve"
 	// AnnotationRebuild forces a new build when its value changes.
 	AnnotationRebuild = "hearth.run/rebuild"
+	// AnnotationRole gives a ServiceAccount the role viewer or editor in its
+	// namespace: what its tokens may do at the API. Without it they may nothing.
+	AnnotationRole = "hearth.run/role"
 )
 
 // DefaultNamespace is the tenant that is meant when none is named.

@@ -99,7 +99,7 @@ func validateFunction(obj any) (errs []FieldError) {
 	}
 	s := f.Spec
 	errs = append(errs, validateSource(s.Source)...)
-	errs = append(errs, validateEnv("spec.env", s.Env)...)
+	errs = append(errs, validateEnv("spec.env", s.Env, s.Source.Image != "")...)
 	errs = append(errs, ValidateScale("spec.scale", s.Scale)...)
 	if s.Timeout != nil && s.Timeout.Duration <= 0 {
 		errs = append(errs, FieldError{Path: "spec.timeout", Message: "must be more than 0"})
@@ -188,7 +188,9 @@ func SafePath(p string) bool {
 	return c != "." && c != ".." && !strings.HasPrefix(c, "../")
 }
 
-func validateEnv(at string, env []EnvVar) (errs []FieldError) {
+// validateEnv checks variables; those of a container may show facts about its
+// instance.
+func validateEnv(at string, env []EnvVar, container bool) (errs []FieldError) {
 	seen := map[string]bool{}
 	for i, e := range env {
 		p := fmt.Sprintf("%s[%d]", at, i)
@@ -203,8 +205,21 @@ func validateEnv(at string, env []EnvVar) (errs []FieldError) {
 			if e.Value != "" {
 				errs = append(errs, FieldError{Path: p, Message: "has both value and valueFrom"})
 			}
-			if (v.SecretKeyRef == nil) == (v.ConfigMapKeyRef == nil) {
-				errs = append(errs, FieldError{Path: p + ".valueFrom", Message: "exactly one of secretKeyRef and configMapKeyRef is needed"})
+			of, given := "secretKeyRef and configMapKeyRef", []bool{v.SecretKeyRef != nil, v.ConfigMapKeyRef != nil}
+			if container {
+				of, given = "secretKeyRef, configMapKeyRef, fieldRef and resourceFieldRef", append(given, v.FieldRef != nil, v.ResourceFieldRef != nil)
+			}
+			n := 0
+			for _, set := range given {
+				if set {
+					n++
+				}
+			}
+			switch {
+			case n != 1, !container && (v.FieldRef != nil || v.ResourceFieldRef != nil):
+				errs = append(errs, FieldError{Path: p + ".valueFrom", Message: "exactly one of " + of + " is needed"})
+			case v.FieldRef != nil && v.FieldRef.InEnv() != "":
+				errs = append(errs, FieldError{Path: p + ".valueFrom.fieldRef.fieldPath", Message: fmt.Sprintf("%q is not known", v.FieldRef.FieldPath), Hint: v.FieldRef.InEnv()})
 			}
 		}
 	}
@@ -233,7 +248,7 @@ func validateRuntime(obj any) (errs []FieldError) {
 	if p := s.Pool; p != nil && p.Size != nil && p.Max != nil && *p.Size > *p.Max {
 		errs = append(errs, FieldError{Path: "spec.pool.size", Message: fmt.Sprintf("%d is more than spec.pool.max (%d)", *p.Size, *p.Max)})
 	}
-	return append(errs, validateEnv("spec.env", s.Env)...)
+	return append(errs, validateEnv("spec.env", s.Env, false)...)
 }
 
 func validateSecret(obj any) (errs []FieldError) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -282,11 +283,17 @@ func (s *Shared) Dial(context.Context, string, string) (net.Conn, error) {
 // Listening lists nothing here.
 func (s *Shared) Listening() ([]int, error) { return nil, nil }
 
+// Addresses are not to be had here.
+func (s *Shared) Addresses() (box, host netip.Addr) { return box, host }
+
 // Volume is not to be had here.
 func (s *Shared) Volume(VolumeConfig) (*Volume, error) { return nil, unsupported("a volume") }
 
 // Close does nothing here.
 func (s *Shared) Close() {}
+
+// Replace is not to be had here.
+func (v *Volume) Replace([]engine.VolumeFile) error { return unsupported("a volume") }
 
 // Used is 0 here.
 func (v *Volume) Used() int64 { return 0 }

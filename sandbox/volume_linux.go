@@ -84,7 +84,30 @@ func (v *Volume) inMemory(c VolumeConfig) error {
 	})
 }
 
-// put writes a file below an unattached tree nobody else sees yet.
+// Replace puts files into a volume made of files: each takes the place of what
+// is at its path at once, so that who reads finds the one or the other. What a
+// box shows by SubPath stays.
+func (v *Volume) Replace(files []engine.VolumeFile) error {
+	if !v.files {
+		return api.Errorf(api.CodeInvalid, "the volume is not made of files")
+	}
+	return v.s.h.roots.scene.with(func() error {
+		tree, err := unix.Open(v.path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return api.Errorf(api.CodeNotFound, "the volume has ended").WithCause(err)
+		}
+		defer unix.Close(tree)
+		for _, f := range files {
+			if err := v.put(tree, f); err != nil {
+				return fmt.Errorf("file %s: %w", f.Path, err)
+			}
+		}
+		return nil
+	})
+}
+
+// put writes a file below a tree. Boxes cannot write to it, so that no link of
+// theirs is on the way.
 func (v *Volume) put(tree int, f engine.VolumeFile) error {
 	name := path.Clean(f.Path)
 	if name == "." || path.IsAbs(name) || name == ".." || strings.HasPrefix(name, "../") {
@@ -106,13 +129,17 @@ func (v *Volume) put(tree int, f engine.VolumeFile) error {
 			}
 		}
 	}
-	fd, err := unix.Openat(tree, name, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	draft := path.Join(path.Dir(name), ".draft")
+	fd, err := unix.Openat(tree, draft, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
 	}
 	w := os.NewFile(uintptr(fd), name)
 	_, err = w.Write(f.Data)
-	return errors.Join(err, w.Chown(owner, owner), w.Chmod(os.FileMode(mode)), w.Close())
+	if err = errors.Join(err, w.Chown(owner, owner), w.Chmod(os.FileMode(mode)), w.Close()); err != nil {
+		return err
+	}
+	return unix.Renameat(tree, draft, tree, name)
 }
 
 // tree returns an unattached mount of the volume, or of what lies at sub. No

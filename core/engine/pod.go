@@ -1,6 +1,9 @@
 package engine
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Pod is what an instance made of container images runs: the containers share
 // network, volumes and end; the init containers run before them, one by one, and
@@ -16,6 +19,17 @@ type Pod struct {
 	Progress   time.Duration // longest time until the first start is ready; 0: 10 minutes
 	Grace      time.Duration // between SIGTERM and SIGKILL; 0: the engine's
 }
+
+// Stand-ins are for what is known only when an instance starts. They may be
+// anywhere in Command, Args and the values of Env, and in the Data of files that
+// are Late; the engine puts the fact in their place.
+const (
+	StandInName     = "\x00name\x00"     // the instance's ID
+	StandInUID      = "\x00uid\x00"      // a UUID of its own
+	StandInIP       = "\x00ip\x00"       // its address
+	StandInHostIP   = "\x00hostip\x00"   // where it reaches the host
+	StandInHostName = "\x00hostname\x00" // the host's name
+)
 
 // Container is one program of a pod. Empty fields mean the image's own.
 type Container struct {
@@ -40,8 +54,13 @@ type Container struct {
 
 // Volume is a folder containers share: files given here, or an empty one.
 type Volume struct {
-	Name   string
-	Files  []VolumeFile // nil with Empty
+	Name  string
+	Files []VolumeFile // nil with Empty
+	// Renew makes more files, for a volume that is not Empty: when an instance
+	// starts and, while it runs, again when the time it returned has come; zero is
+	// never. Each file takes the place of the one of its path at once. What fails
+	// while the instance runs is tried again.
+	Renew  func(context.Context) (files []VolumeFile, again time.Time, err error) `json:"-"`
 	Empty  bool
 	Memory bool  // keep it in memory
 	Size   int64 // bytes; 0: no limit of its own
@@ -52,6 +71,7 @@ type VolumeFile struct {
 	Path string // relative to the volume
 	Data []byte
 	Mode uint32 // permission bits; 0: 0644
+	Late bool   // Data has stand-ins
 }
 
 // Mount shows a volume in a container.

@@ -93,6 +93,17 @@ func TestDecideNamespaces(t *testing.T) {
 	}
 }
 
+func TestAccount(t *testing.T) {
+	for caller, want := range map[string][2]string{
+		identity.AccountCaller("shop", "web"): {"shop", "web"}, "system:serviceaccount:shop": {}, "system:serviceaccount::web": {}, "system:serviceaccount:shop:": {}, "alice": {}, "": {},
+	} {
+		ns, name, ok := identity.Account(caller)
+		if ok != (want[0] != "") || ok && want != [2]string{ns, name} {
+			t.Errorf("Account(%q) = %q, %q, %t", caller, ns, name, ok)
+		}
+	}
+}
+
 // TestDecideLaws holds what must be true of any caller and action.
 func TestDecideLaws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -40,6 +40,24 @@ type Caller struct {
 	Roles []string `json:"roles"` // such as admin, editor, viewer
 	// Namespaces the roles hold in; empty means all.
 	Namespaces []string `json:"namespaces,omitempty"`
+	// Audience is whom the caller's token is for; empty means this API, and
+	// Authenticate refuses all others.
+	Audience string `json:"audience,omitempty"`
+}
+
+const accountPrefix = "system:serviceaccount:"
+
+// AccountCaller is the name of a namespace's service account as a caller.
+func AccountCaller(namespace, name string) string { return accountPrefix + namespace + ":" + name }
+
+// Account splits the name of a caller that is a service account.
+func Account(caller string) (namespace, name string, ok bool) {
+	rest, ok := strings.CutPrefix(caller, accountPrefix)
+	if !ok {
+		return "", "", false
+	}
+	namespace, name, ok = strings.Cut(rest, ":")
+	return namespace, name, ok && namespace != "" && name != ""
 }
 
 // Roles every driver knows; Decide holds their rules.
@@ -107,6 +125,11 @@ func Damaged() *api.Error {
 // Expired is the error for a token that was valid until at.
 func Expired(at time.Time) *api.Error {
 	return api.Errorf(api.CodeUnauthorized, "the token expired at %s", at.UTC().Format(time.RFC3339))
+}
+
+// Elsewhere is the error for a token that is for somebody else.
+func Elsewhere(audience string) *api.Error {
+	return api.Errorf(api.CodeUnauthorized, "the token is for %q and not for this API", audience)
 }
 
 // CheckIssue returns the error of Issue for arguments no token is made for.

@@ -72,6 +72,9 @@ func environment(img image.Config, maps ...map[string]string) []string {
 func (i *instance) run(ctx context.Context, c *engine.Container, n int, r role) (*box, error) {
 	img := i.images[c.Image]
 	args := command(c, img.Config)
+	for n := range args {
+		args[n] = i.filled(args[n])
+	}
 	if len(args) == 0 {
 		return nil, loadFailed(api.Errorf(api.CodeLoadFailed, "container %s has no command, and image %s has neither entrypoint nor command", c.Name, c.Image).
 			WithHint("set command in the container, or ENTRYPOINT in the image"))
@@ -87,6 +90,9 @@ func (i *instance) run(ctx context.Context, c *engine.Container, n int, r role) 
 		env = environment(img.Config, base, i.spec.Env, c.Env)
 	} else {
 		env = environment(img.Config, base, c.Env)
+	}
+	for n := range env {
+		env[n] = i.filled(env[n])
 	}
 	dir := c.Dir
 	if dir == "" {

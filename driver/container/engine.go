@@ -7,6 +7,7 @@
 //	fetch.go     the images of a pod, and how far fetching them is
 //	start.go     an instance from its images to ready
 //	box.go       one container: root, command, environment
+//	volume.go    what containers share; fact.go, what is known only now
 //	blank.go     boxes that wait for a root, so that a start is a mount and an exec
 //	ready.go     startup and readiness
 //	probe*.go    one question to a container

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -36,6 +37,12 @@ type instance struct {
 	held   []*box // all that were started, init containers too
 	copies []string
 	why    string // of an end that is ours; empty: there is none to tell
+	over   bool   // nothing is renewed any more
+
+	findFacts sync.Once
+	facts     *strings.Replacer
+	renewals  []renewal
+	renewing  sync.WaitGroup
 
 	steady steady
 	told   atomic.Bool // to end
@@ -163,6 +170,10 @@ func (i *instance) clean() {
 		i.blank.Kill()
 		<-i.blank.Done()
 	}
+	i.mu.Lock()
+	i.over = true
+	i.mu.Unlock()
+	i.renewing.Wait()
 	i.shared.Close()
 	release(i.images)
 	i.mu.Lock()

@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/engine"
 	"github.com/hearth-run/hearth/driver/container/image"
-	"github.com/hearth-run/hearth/sandbox"
 )
 
 // defaultProgress is the longest start of a pod that names none.
@@ -79,7 +76,11 @@ func (e *Engine) start(ctx context.Context, s *engine.Spec, limit time.Duration)
 	}
 	var b *blank
 	if err = e.slot(ctx); err == nil {
-		b, err = e.blanks.take(s)
+		if b, err = e.blanks.take(s); err == nil {
+			if err = b.shared.SetTenant(s.Tenant); err != nil {
+				b.drop()
+			}
+		}
 		<-e.slots
 	}
 	if err != nil {
@@ -104,7 +105,7 @@ func release(images map[string]*image.Image) {
 // up runs the init containers one by one, then all others at once, and waits
 // until they are ready.
 func (i *instance) up(ctx context.Context) error {
-	if err := i.makeVolumes(); err != nil {
+	if err := i.makeVolumes(ctx); err != nil {
 		return err
 	}
 	for n := range i.spec.Pod.Init {
@@ -152,64 +153,6 @@ func (i *instance) initialize(ctx context.Context, n int) error {
 		return &ended{box: b, exit: x}
 	}
 	return nil
-}
-
-// makeVolumes makes the pod's volumes, and those of the files every instance
-// may have.
-func (i *instance) makeVolumes() error {
-	add := func(name string, c sandbox.VolumeConfig) error {
-		v, err := i.shared.Volume(c)
-		if err != nil {
-			return err
-		}
-		i.volumes[name] = v
-		return nil
-	}
-	for _, v := range i.spec.Pod.Volumes {
-		c := sandbox.VolumeConfig{Files: v.Files, Memory: v.Memory, Size: v.Size}
-		if !v.Empty && c.Files == nil {
-			c.Files = []engine.VolumeFile{} // a secret without keys
-		}
-		if v.Empty {
-			c.Files = nil
-		}
-		if err := add(v.Name, c); err != nil {
-			return err
-		}
-	}
-	tops := map[string][]engine.VolumeFile{}
-	for _, f := range i.spec.Files {
-		top, rest, ok := strings.Cut(strings.TrimPrefix(f.Path, "/"), "/")
-		if !ok {
-			return api.Errorf(api.CodeInvalid, "file %s is in no folder", f.Path)
-		}
-		tops["/"+top] = append(tops["/"+top], engine.VolumeFile{Path: rest, Data: f.Data})
-	}
-	for top, files := range tops {
-		if err := add(top, sandbox.VolumeConfig{Files: files}); err != nil {
-			return err
-		}
-		i.extra = append(i.extra, engine.Mount{Volume: top, Path: top})
-	}
-	slices.SortFunc(i.extra, func(a, b engine.Mount) int { return strings.Compare(a.Path, b.Path) })
-	return nil
-}
-
-// mounts resolves the mounts of c.
-func (i *instance) mounts(c *engine.Container, r role) ([]sandbox.Mount, error) {
-	list := c.Mounts
-	if r == serving {
-		list = slices.Concat(i.extra, list)
-	}
-	var out []sandbox.Mount
-	for _, m := range list {
-		v := i.volumes[m.Volume]
-		if v == nil {
-			return nil, api.Errorf(api.CodeInvalid, "container %s mounts volume %q, which the revision does not have", c.Name, m.Volume)
-		}
-		out = append(out, sandbox.Mount{Volume: v, Path: m.Path, SubPath: m.SubPath, Write: m.Write})
-	}
-	return out, nil
 }
 
 // boxID names the n-th box of an instance.

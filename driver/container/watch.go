@@ -52,6 +52,13 @@ func (i *instance) live() {
 			go i.keepReady(ctx, b)
 		}
 	}
+	i.mu.Lock()
+	for _, r := range i.renewals {
+		if !i.over {
+			i.renewing.Go(func() { i.renew(ctx, r) })
+		}
+	}
+	i.mu.Unlock()
 	if i.bounded() {
 		go i.watchDisk()
 	}

@@ -62,6 +62,9 @@ func (i *Identity) Authenticate(_ context.Context, token string) (identity.Calle
 	if !g.until.IsZero() && !time.Now().Before(g.until) {
 		return identity.Caller{}, identity.Expired(g.until)
 	}
+	if g.caller.Audience != "" {
+		return identity.Caller{}, identity.Elsewhere(g.caller.Audience)
+	}
 	return g.caller, nil
 }
 

@@ -52,6 +52,7 @@ type claims struct {
 	Name       string   `json:"n"`
 	Roles      []string `json:"r,omitempty"`
 	Namespaces []string `json:"ns,omitempty"`
+	Audience   string   `json:"aud,omitempty"`
 	Until      int64    `json:"exp,omitempty"` // Unix milliseconds; 0: for ever
 	ID         string   `json:"id"`            // makes every token another one
 }
@@ -64,7 +65,7 @@ func (t *Tokens) Issue(ctx context.Context, c identity.Caller, ttl time.Duration
 	if err := identity.CheckIssue(c, ttl); err != nil {
 		return "", err
 	}
-	cl := claims{Name: c.Name, Roles: c.Roles, Namespaces: c.Namespaces, ID: rand.Text()[:16]}
+	cl := claims{Name: c.Name, Roles: c.Roles, Namespaces: c.Namespaces, Audience: c.Audience, ID: rand.Text()[:16]}
 	if ttl > 0 {
 		cl.Until = time.Now().Add(ttl).UnixMilli()
 	}
@@ -102,6 +103,9 @@ func (t *Tokens) Authenticate(_ context.Context, token string) (identity.Caller,
 		if until := time.UnixMilli(c.Until); !time.Now().Before(until) {
 			return identity.Caller{}, identity.Expired(until)
 		}
+	}
+	if c.Audience != "" {
+		return identity.Caller{}, identity.Elsewhere(c.Audience)
 	}
 	return identity.Caller{Name: c.Name, Roles: c.Roles, Namespaces: c.Namespaces}, nil
 }

@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t testing.TB) Driver) {
 		{"Issue", testIssue},
 		{"Refused", testRefused},
 		{"Expiry", testExpiry},
+		{"Audience", testAudience},
 		{"Roles", testRoles},
 		{"Canceled", testCanceled},
 	} {
@@ -132,6 +133,16 @@ func testRefused(t *testing.T, d, _ Driver) {
 		_, err := d.Authenticate(t.Context(), s)
 		refused(t, "nonsense", err, s, "damaged", "unknown")
 	}
+}
+
+func testAudience(t *testing.T, d, _ Driver) {
+	c := identity.Caller{Name: identity.AccountCaller("shop", "web"), Roles: []string{identity.RoleAdmin}, Audience: "https://vault"}
+	token := issue(t, d, c, time.Hour)
+	_, err := d.Authenticate(t.Context(), token)
+	refused(t, "a token for somebody else", err, token, `is for "https://vault"`)
+	time.Sleep(2 * time.Hour)
+	_, err = d.Authenticate(t.Context(), token)
+	refused(t, "an expired token for somebody else", err, token, "expired")
 }
 
 func testExpiry(t *testing.T, d, _ Driver) {
