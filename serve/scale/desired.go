@@ -14,7 +14,7 @@ func (b *backend) want(l load) int {
 		return b.active(l, desired(l))
 	}
 	n := b.knative.want
-	if n > 0 && b.asked() > 0 && b.knative.decision.Initialised { // whether there are any is a matter of calls
+	if n > 0 && b.usageDecides() {
 		n = max(b.asked(), b.activation)
 	}
 	n = max(n, l.Min)

@@ -97,10 +97,19 @@ func (k *knative) rest() bool {
 	return true
 }
 
-// metrics are those of the instances; mu is held.
+// metrics are those of the instances; mu is held. Where usage decides on their
+// number, and calls on whether there are any, it looks as if there were one.
 func (b *backend) metrics() policy.Metrics {
-	return policy.Metrics{Ready: b.awake(), Unreachable: b.retired}
+	m := policy.Metrics{Ready: b.awake(), Unreachable: b.retired}
+	if b.usageDecides() {
+		m.Ready = min(m.Ready, 1)
+	}
+	return m
 }
+
+// usageDecides reports whether usage has the say instead of the averages, which it
+// has after the initial scale was reached; mu is held.
+func (b *backend) usageDecides() bool { return b.asked() > 0 && b.knative.decision.Initialised }
 
 // poke wakes a revision that scales by averages; mu is held.
 func (b *backend) poke(now time.Time) {

@@ -34,8 +34,12 @@ func draw(t *rapid.T) plan {
 		least, most := rapid.IntRange(0, 1).Draw(t, "min"), rapid.IntRange(1, 4).Draw(t, "max")
 		r := revision(i, rapid.IntRange(1, 3).Draw(t, "concurrency"), least, most)
 		r.Spec.Scale.Idle = &api.Duration{Duration: api.DefaultIdle} // nothing is foreseen, so that quiet ends in zero
+		r.Spec.Scale.Auto = &api.Autoscale{}
 		if rapid.Bool().Draw(t, "knative") {
-			r.Spec.Scale.Auto = &api.Autoscale{Policy: api.PolicyKnative}
+			r.Spec.Scale.Auto.Policy = api.PolicyKnative
+		}
+		if rapid.Bool().Draw(t, "usage") {
+			r.Spec.Scale.Auto.Metric, r.Spec.Scale.Auto.Window = api.MetricCPU, api.Seconds(6)
 		}
 		p.revs = append(p.revs, r)
 		p.keep = append(p.keep, rapid.Bool().Draw(t, "kept"))
@@ -59,6 +63,7 @@ func TestStateMachine(t *testing.T) {
 
 type model struct {
 	h       *house
+	b       *burner
 	revs    []*api.Revision
 	fail    atomic.Bool
 	waiting [][]*call // per revision, in order of arrival
@@ -80,6 +85,7 @@ func drive(t *testing.T, p plan) (err error) {
 			},
 		},
 	})
+	m.b = m.h.burn()
 	for i, r := range m.revs {
 		if p.keep[i] {
 			m.h.Keep(r)
@@ -145,6 +151,9 @@ func (m *model) step(s int, rnd *rand.Rand) string {
 	case s < 88:
 		m.h.Keep(m.revs[i])
 		return "keep"
+	case s < 91:
+		m.b.set(float64(rnd.IntN(4)))
+		return "load"
 	default:
 		d := []time.Duration{time.Millisecond, 60 * time.Millisecond, 2 * time.Second, 3 * time.Minute}[rnd.IntN(4)]
 		time.Sleep(d)
@@ -218,6 +227,7 @@ func (m *model) check() error {
 // nothing runs that is not kept.
 func (m *model) finish() error {
 	m.fail.Store(false)
+	m.b.set(0)
 	defer func() {
 		for _, c := range m.all {
 			c.cancel()

@@ -30,6 +30,9 @@ type Stats struct {
 	Starting  int // starts asked for or under way
 	Leaving   int // finishing their last calls, or being stopped
 
+	Metric       string  // api.MetricCPU or api.MetricMemory where the number follows usage; else empty
+	Used, Target float64 // of that, by one instance in the mean, and as it is meant to be: processors or bytes
+
 	BackoffUntil time.Time  // zero: it may start
 	LastError    *api.Error // why it last could not start; nil once it did
 	Counts
@@ -96,6 +99,9 @@ func (b *backend) stats() Stats {
 	st.LastError, st.Counts = b.back.err, b.counts
 	if b.back.failures > 0 {
 		st.BackoffUntil = b.back.until
+	}
+	if u := b.usage; u != nil {
+		st.Metric, st.Used, st.Target = b.rev.Spec.Scale.Auto.Metric, u.mean, u.spec.Target
 	}
 	return st
 }

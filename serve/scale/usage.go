@@ -18,7 +18,7 @@ type usage struct {
 	mean   float64
 	next   time.Time // when to look again
 	meters map[*instance]*meter
-	told   bool // that nothing can be measured
+	blind  bool // nothing can be measured: calls decide alone
 }
 
 func newUsage(sp *api.RevisionSpec) *usage {
@@ -113,7 +113,7 @@ func (b *backend) decide(looks []look, now time.Time) {
 		if u.spec.Memory {
 			v, ok = float64(l.used.MemoryBytes), true
 		}
-		if !ok {
+		if !ok || l.in.rests && !u.spec.Memory { // what it uses now is not for calls
 			m.Starting++
 			continue
 		}
@@ -121,15 +121,16 @@ func (b *backend) decide(looks []look, now time.Time) {
 		m.Measured++
 	}
 	u.meters, u.mean = meters, m.Mean()
-	if m.Missing > 0 && len(meters) == 0 { // calls decide alone
-		if !u.told {
-			u.told = true
+	if m.Missing > 0 && len(meters) == 0 {
+		if !u.blind {
 			b.s.log.Warn("what instances use cannot be measured here; their number follows the calls alone",
 				"tenant", b.rev.Metadata.Namespace, "revision", b.rev.Metadata.Name, "err", why)
 		}
-		u.want = 0
+		u.forget()
+		u.blind = true
 		return
 	}
+	u.blind = false
 	u.state, u.want = u.spec.Decide(u.state, m, now)
 }
 
@@ -140,12 +141,13 @@ func (u *usage) forget() {
 	}
 }
 
-// asked is the number usage asks for; 0 where nothing is known. mu is held.
+// asked is the number usage asks for where there are instances at all, one as long
+// as nothing is known, and 0 where usage has no say. mu is held.
 func (b *backend) asked() int {
-	if b.usage == nil {
+	if b.usage == nil || b.usage.blind {
 		return 0
 	}
-	return b.usage.want
+	return max(b.usage.want, 1)
 }
 
 // errUnmeasured is for instances of engines that do not measure.

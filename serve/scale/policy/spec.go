@@ -65,9 +65,10 @@ func KnativeOf(sp *api.RevisionSpec) Knative {
 		Zero:        a.Zero == nil || *a.Zero,
 		Deadline:    sp.StartTimeout.Or(10 * time.Minute),
 	}
-	if _, usage := UsageOf(sp); !usage { // else they are meant for usage, and calls only say whether there are any
+	switch a.Metric {
+	case "", api.MetricConcurrency, api.MetricRPS:
 		k.Target, k.Window = a.Target, a.Window.Or(api.DefaultWindow)
-	}
+	} // with others they are about usage, and calls only say whether there are any instances
 	if a.Initial != nil {
 		k.Initial = *a.Initial
 	}
