@@ -51,7 +51,7 @@ func (s *step) revision(o *Revision) {
 	o.Status.ContainerStatuses = statuses(native.Spec.Containers)
 	o.Status.InitContainerStatuses = statuses(native.Spec.InitContainers)
 	s.health(native, c)
-	s.replicas(o, c)
+	s.replicas(o, native, c)
 }
 
 func statuses(cs []api.Container) (out []ContainerStatus) {

@@ -450,6 +450,61 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
+// TestActive goes through the rows of Knative's table.
+func TestActive(t *testing.T) {
+	before := func(status, reason string) api.Condition { return api.Condition{Status: status, Reason: reason} }
+	for name, c := range map[string]struct {
+		was                  api.Condition
+		ready, wanted, least int
+		want                 string
+	}{
+		"new and unused":            {before("", ""), 0, 0, 1, "False NoTraffic"},
+		"unused":                    {before(api.True, ""), 0, 0, 1, "False NoTraffic"},
+		"called":                    {before(api.False, "NoTraffic"), 0, 1, 1, "Unknown Queued"},
+		"up":                        {before(api.Unknown, "Queued"), 1, 1, 1, "True "},
+		"too few":                   {before(api.True, ""), 1, 3, 2, "Unknown Queued"},
+		"given up":                  {before(api.Unknown, "Queued"), 0, 0, 1, "False TimedOut"},
+		"still given up":            {before(api.False, "TimedOut"), 0, 0, 1, "False TimedOut"},
+		"called again":              {before(api.False, "TimedOut"), 0, 1, 1, "Unknown Queued"},
+		"up after that":             {before(api.False, "TimedOut"), 1, 1, 1, "True "},
+		"never wanted, never there": {before(api.Unknown, "Queued"), 0, 0, 0, "False NoTraffic"},
+	} {
+		if status, reason, _ := active(c.was, c.ready, c.wanted, c.least); status+" "+reason != c.want {
+			t.Errorf("%s: %s %s, want %s", name, status, reason, c.want)
+		}
+	}
+}
+
+// TestTimedOut: a revision that never starts, and one that does not start again.
+func TestTimedOut(t *testing.T) {
+	w := newWorld(t)
+	condition := func() string {
+		c, _ := must[Revision](w, Revisions, "hello-00001").Status.Conditions.Get(ConditionActive)
+		return c.Status + " " + c.Reason
+	}
+	w.verdicts["hello-00001"] = api.Condition{Type: api.ConditionReady, Status: api.Unknown}
+	w.apply(Services, service("img:1", ""))
+	w.settle()
+	if got := condition(); got != "Unknown Deploying" {
+		t.Errorf("while it is deployed: %s", got)
+	}
+	w.verdicts["hello-00001"] = api.Condition{Type: api.ConditionReady, Status: api.False, Reason: "NeverReady"}
+	w.settle()
+	if got := condition(); got != "False TimedOut" {
+		t.Errorf("after that failed: %s", got)
+	}
+	delete(w.verdicts, "hello-00001")
+	for _, c := range []struct {
+		ready, wanted int
+		want          string
+	}{{1, 1, "True "}, {0, 0, "False NoTraffic"}, {0, 1, "Unknown Queued"}, {0, 0, "False TimedOut"}} {
+		w.replicas["hello-00001"] = [2]int{c.ready, c.wanted}
+		if w.settle(); condition() != c.want {
+			t.Errorf("%d of %d: %s, want %s", c.ready, c.wanted, condition(), c.want)
+		}
+	}
+}
+
 // TestHostTaken: a Service does not take the host of a function that was there
 // before, and gets it when the function goes.
 func TestHostTaken(t *testing.T) {

@@ -51,16 +51,41 @@ func (s *step) health(native *api.Revision, c *conditions) {
 	c.no(kind, reason, "%s%s", prefix, text)
 }
 
-// replicas projects how many instances there are.
-func (s *step) replicas(o *Revision, c *conditions) {
+// replicas projects how many instances there are, and whether they are enough to
+// answer.
+func (s *step) replicas(o *Revision, native *api.Revision, c *conditions) {
 	ready, wanted := s.v.Replicas(s.k.Namespace, s.k.Name)
 	o.Status.ActualReplicas, o.Status.DesiredReplicas = ptr(int32(ready)), ptr(int32(wanted))
-	switch {
-	case ready > 0:
-		c.set(ConditionActive, api.True, "", "", SeverityInfo)
-	case wanted > 0:
-		c.set(ConditionActive, api.Unknown, "Queued", "Requests to the target are being buffered as resources are provisioned.", SeverityInfo)
-	default:
-		c.set(ConditionActive, api.False, "NoTraffic", "The target is not receiving traffic.", SeverityInfo)
+	least := max(native.Spec.Scale.Min, 1)
+	verdict, _ := native.Status.Conditions.Get(api.ConditionReady)
+	was, _ := o.Status.Conditions.Get(ConditionActive)
+	switch a := native.Spec.Scale.Auto; {
+	case verdict.Status == api.True:
+		if was.Reason == "Deploying" {
+			was = api.Condition{} // it was deployed, and may have been idle since
+		}
+	case verdict.Status == api.False:
+		ready = 0 // what there is are tries
+	case a == nil || a.Initial == nil || *a.Initial > 0:
+		c.set(ConditionActive, api.Unknown, "Deploying", "", SeverityInfo)
+		return
 	}
+	status, reason, message := active(was, ready, wanted, least)
+	c.set(ConditionActive, status, reason, message, SeverityInfo)
+}
+
+// active is the condition of a revision with ready instances of wanted, which needs
+// at least some; was is what it was before. One that was being activated, and then
+// is not wanted any more, could not be.
+func active(was api.Condition, ready, wanted, least int) (status, reason, message string) {
+	activating := was.Status == api.Unknown || was.Reason == "TimedOut"
+	switch {
+	case wanted == 0 && activating && least > 0:
+		return api.False, "TimedOut", "The target could not be activated."
+	case wanted == 0 || least == 0:
+		return api.False, "NoTraffic", "The target is not receiving traffic."
+	case ready < least:
+		return api.Unknown, "Queued", "Requests to the target are being buffered as resources are provisioned."
+	}
+	return api.True, "", ""
 }
