@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,9 +14,15 @@ import (
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/engine"
 	"github.com/hearth-run/hearth/driver/memory"
+	"github.com/hearth-run/hearth/sandbox"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if sandbox.Main(os.Args) {
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // house is a scaler over a memory engine, inside a bubble of virtual time.
 type house struct {

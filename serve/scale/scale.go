@@ -17,6 +17,7 @@ import (
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/engine"
+	"github.com/hearth-run/hearth/serve/scale/policy"
 )
 
 // Config is what a Scaler needs. Engine and Spec must be given; every other
@@ -38,6 +39,7 @@ type Config struct {
 	QueueDeadline time.Duration // longest wait for a slot; 30 s, or a revision's startTimeout if that is longer
 	Starts        int           // starts under way at once, over all revisions; 64
 	Tick          time.Duration // how often idle and least instances are looked after; 1 s
+	Look          time.Duration // how often instances are asked what they use, where their number follows that; policy.UsageTick
 	BackoffMin    time.Duration // first wait after a failed start; 100 ms
 	BackoffMax    time.Duration // longest wait; 30 s
 	StopTime      time.Duration // longest time an instance gets to stop; 30 s
@@ -76,6 +78,7 @@ func New(c Config) *Scaler {
 	}
 	set(&c.QueueDeadline, 30*time.Second)
 	set(&c.Tick, time.Second)
+	set(&c.Look, policy.UsageTick)
 	set(&c.BackoffMin, 100*time.Millisecond)
 	set(&c.BackoffMax, 30*time.Second)
 	set(&c.StopTime, 30*time.Second)

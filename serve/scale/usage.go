@@ -68,7 +68,7 @@ func (b *backend) measure(now time.Time) {
 	if u == nil || now.Before(u.next) {
 		return
 	}
-	u.next = now.Add(policy.UsageTick) // Run's alone
+	u.next = now.Add(b.s.cfg.Look) // Run's alone
 	b.mu.Lock()
 	looks := make([]look, 0, b.ready)
 	for _, in := range b.all {
