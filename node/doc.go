@@ -9,4 +9,5 @@
 //	node.go      Up: the parts in order of their needs; Close: in reverse
 //	wire.go      the plugs between siblings
 //	report.go    what status and doctor say
+//	lobby.go     names and calls between instances
 package node

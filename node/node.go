@@ -22,7 +22,6 @@ import (
 	"github.com/hearth-run/hearth/driver/file"
 	"github.com/hearth-run/hearth/driver/process"
 	"github.com/hearth-run/hearth/driver/sql"
-	"github.com/hearth-run/hearth/driver/token"
 	"github.com/hearth-run/hearth/runtime"
 	"github.com/hearth-run/hearth/serve/gateway"
 	"github.com/hearth-run/hearth/serve/scale"
@@ -164,6 +163,7 @@ func (n *Node) open(ctx context.Context, back net.Listener) (undo []func(), err 
 	if err != nil {
 		return undo, err
 	}
+	n.engine.Host().SetLobby(n.lobby())
 	n.engines = engines{processes: n.engine}
 	undo = append(undo, func() { n.engines.Close(context.WithoutCancel(ctx)) })
 	return undo, n.openContainers(n.engine.Host(), back)
@@ -177,7 +177,7 @@ func (n *Node) credentials(ctx context.Context, a *server.Authority, front, back
 	}
 	n.GatewayURL = scheme + "://" + local(front)
 	n.APIURL = "https://" + local(back)
-	tokens, err := token.Open(filepath.Join(n.State, "token.key"))
+	tokens, err := n.tokens()
 	if err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ func (n *Node) credentials(ctx context.Context, a *server.Authority, front, back
 		return err
 	}
 	n.api, err = server.New(server.Config{
-		Store: told{n.store, n.foreign.Saw}, Identity: tokens, Kinds: kinds(n.knativeSettings), Blobs: n.blobs, Records: n.records, Invoke: n.gateway, Metrics: n.metrics(),
+		Store: told{n.store, n.foreign.Saw}, Identity: accounts{tokens, n.store}, Kinds: kinds(n.knativeSettings), Blobs: n.blobs, Records: n.records, Invoke: n.gateway, Metrics: n.metrics(),
 		Log: n.cfg.Log, Version: n.cfg.Version, Status: n.status, Doctor: n.doctor, Shown: n.gateway.Shown,
 	})
 	return err

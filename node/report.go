@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"net"
 	"os"
 	goruntime "runtime"
@@ -75,7 +76,7 @@ func (n *Node) doctor() any {
 		}
 		all = append(all, Check{Check: "runtime " + name, OK: true, Detail: i.Version + " at " + i.Path})
 	}
-	for _, f := range n.engines.Findings() {
+	for _, f := range append(n.engines.Findings(), n.engine.Host().CheckNames(context.Background())) {
 		all = append(all, Check{Check: f.Check, OK: f.OK, Detail: f.Detail, Fix: f.Fix})
 	}
 	return all

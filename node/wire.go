@@ -30,9 +30,13 @@ import (
 // assemble makes the parts and plugs them into each other.
 func (n *Node) assemble() (err error) {
 	log := n.cfg.Log
-	n.binder = binding.New(n.store)
+	tokens, err := n.tokens()
+	if err != nil {
+		return err
+	}
+	n.binder = binding.New(n.store, binding.Options{Tokens: tokens, Machine: machine(n.State)})
 	n.scaler = scale.New(scale.Config{Engine: n.engines, Spec: n.binder.Spec, Pressed: memoryShort, Log: log})
-	n.gateway = gateway.New(gateway.Config{Store: n.store, Waker: n.scaler, Records: n.records, Log: log, Domain: n.cfg.Domain, TLSPort: n.tlsPort(), ACME: n.acme()})
+	n.gateway = gateway.New(gateway.Config{Store: n.store, Waker: n.scaler, Records: n.records, Log: log, Domain: n.cfg.Domain, TLSPort: n.tlsPort(), ACME: n.acme(), Tenant: n.engine.Host().TenantAt})
 	n.builder, err = build.New(build.Config{
 		Blobs: n.blobs, Runner: runner{n.engine}, Folders: n.cfg.Folders, Cache: filepath.Join(n.State, "build"),
 		Find: n.tool, Detect: detect, WrapGo: golang.Wrap, Resolve: n.binder.Env, Progress: n.cfg.Progress, Log: log,

@@ -176,6 +176,7 @@ func (e *Engine) start(ctx context.Context, s *engine.Spec) (*instance, error) {
 		}
 		i := &instance{Life: life.New(), engine: e, warm: w, spec: s, pool: p}
 		w.out.own(s)
+		w.box.SetTenant(s.Tenant)
 		err = p.loading.specialise(ctx, i, dir)
 		if err == nil {
 			return e.admit(i)

@@ -1,0 +1,30 @@
+package node
+
+import (
+	"context"
+	"sync"
+
+	"github.com/hearth-run/hearth/sandbox"
+	"github.com/hearth-run/hearth/serve/names"
+)
+
+// clusterDomain ends the names instances know each other by.
+const clusterDomain = "cluster.local"
+
+// lobby is where instances with a private network ask for names and call each
+// other, whatever port the gateway has for the rest of the world.
+func (n *Node) lobby() sandbox.Lobby {
+	return sandbox.Lobby{Domain: clusterDomain, Open: func(s sandbox.LobbySockets) (end func()) {
+		ctx, cancel := context.WithCancel(context.Background())
+		answers := names.New(names.Config{
+			Domain: clusterDomain, Address: s.Address, Known: n.gateway.Resolves, Tenant: n.engine.Host().TenantAt, Log: n.cfg.Log,
+		})
+		var wg sync.WaitGroup
+		wg.Go(func() { n.end(answers.Serve(ctx, s.Names, s.Streams)) })
+		wg.Go(func() { n.end(n.gateway.ServeNear(ctx, s.Calls)) })
+		return func() {
+			cancel()
+			wg.Wait()
+		}
+	}}
+}
