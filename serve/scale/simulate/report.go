@@ -20,7 +20,7 @@ func Traces(seed uint64) []Trace {
 
 // Policies are the rivals and some settings of the knob.
 func Policies() []Policy {
-	return []Policy{Knative(), Fixed(10 * time.Minute), Hybrid(), Hearth(time.Minute), Hearth(Frugal), Hearth(5 * time.Minute), Hearth(api.DefaultWorth), Hearth(30 * time.Minute), Hearth(2 * time.Hour)}
+	return []Policy{Knative(), Fixed(10 * time.Minute), Hybrid(), Hearth(time.Minute), Hearth(Frugal), Hearth(5 * time.Minute), Hearth(api.DefaultWorth), Hearth(30 * time.Minute), Hearth(2 * time.Hour), Usage(false), Usage(true)}
 }
 
 // Report replays every trace with every policy and writes a table.
