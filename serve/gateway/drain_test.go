@@ -41,7 +41,7 @@ func TestServeDrains(t *testing.T) {
 		b, _ := io.ReadAll(r.Body)
 		got <- string(b)
 	}()
-	<-began
+	receive(t, began)
 	cancel()
 	for {
 		nc, err := net.Dial("tcp", l.Addr().String())
@@ -51,10 +51,10 @@ func TestServeDrains(t *testing.T) {
 		nc.Close()
 	}
 	close(finish)
-	if b := <-got; b != "whole" {
+	if b := receive(t, got); b != "whole" {
 		t.Errorf("the call in progress got %q", b)
 	}
-	if err := <-ended; err != nil {
+	if err := receive(t, ended); err != nil {
 		t.Error(err)
 	}
 }
@@ -81,8 +81,10 @@ func TestTimeoutEndsABusyInstance(t *testing.T) {
 		broken      int64
 	}{{1, 1}, {10, 0}} {
 		t.Run(fmt.Sprint(tc.concurrency), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
-			w.function("f", api.RevisionSpec{Concurrency: tc.concurrency, Timeout: api.Duration{Duration: 30 * time.Millisecond}},
+			// Long enough to reach the instance, whatever else the machine does.
+			w.function("f", api.RevisionSpec{Concurrency: tc.concurrency, Timeout: api.Duration{Duration: time.Second}},
 				always(peer(t, api.ProtocolHearth, func(rw http.ResponseWriter, r *http.Request) { <-r.Context().Done() })))
 			if r, _ := w.do(w.request("GET", "/", nil)); r.StatusCode != 504 {
 				t.Errorf("%d", r.StatusCode)

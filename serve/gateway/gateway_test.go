@@ -26,7 +26,12 @@ import (
 	"github.com/hearth-run/hearth/serve/gateway"
 )
 
+// patience is how long a test waits for what comes at once unless something is
+// broken: it fails then, instead of holding up all others.
+const patience = time.Minute
+
 func TestMain(m *testing.M) {
+	http.DefaultClient.Timeout = patience
 	if p := os.Getenv("GATEWAY_TEST_PEER"); p != "" {
 		servePeer(p) // a process of its own, for benchmarks
 		return
@@ -84,6 +89,18 @@ func (w *waker) Release(_ engine.Lease, broken bool) {
 }
 
 func (w *waker) Abandon(l engine.Lease) { w.Release(l, true) }
+
+// settled returns when every lease has been given back, which may be after the
+// call's client has all of the answer.
+func (w *world) settled() {
+	w.t.Helper()
+	for late := time.Now().Add(patience); w.waker.acquired.Load() != w.waker.released.Load(); {
+		if time.Now().After(late) {
+			w.t.Fatalf("%d leases, %d given back", w.waker.acquired.Load(), w.waker.released.Load())
+		}
+		w.wait("")
+	}
+}
 
 type calls struct {
 	mu  sync.Mutex
@@ -187,7 +204,10 @@ func (w *world) wait(string) {
 	w.n++
 	mark := fmt.Sprintf("mark-%d", w.n)
 	w.put(api.Routes, mark, api.Route{Metadata: api.Meta{Name: mark}, Spec: api.RouteSpec{Host: mark + ".test", Path: "/", Methods: []string{"MARK"}, Targets: []api.RouteTarget{{Function: "x"}}}})
-	for {
+	for late := time.Now().Add(patience); ; {
+		if time.Now().After(late) {
+			w.t.Fatal("the table does not follow the store")
+		}
 		rq, _ := http.NewRequest("GET", "http://"+w.addr+"/", nil)
 		rq.Host = mark + ".test"
 		r, err := http.DefaultClient.Do(rq)
@@ -291,12 +311,24 @@ func (w *world) raw(text string) (net.Conn, *bufio.Reader) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	nc.SetDeadline(time.Now().Add(patience))
 	w.t.Cleanup(func() { nc.Close() })
 	if _, err := io.WriteString(nc, text); err != nil {
 		w.t.Fatal(err)
 	}
 	return nc, bufio.NewReader(nc)
+}
+
+// receive is the next value of c.
+func receive[T any](t testing.TB, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("nothing came within %s", patience)
+		panic("unreachable")
+	}
 }
 
 func bufioReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }

@@ -161,7 +161,7 @@ func wait(t *testing.T, c chan string, want string) {
 		if got != want {
 			t.Errorf("%s was cancelled, want %s", got, want)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Errorf("the server never heard that %s was cancelled", want)
 	}
 }
@@ -171,7 +171,7 @@ func TestGRPC(t *testing.T) {
 	in, e := grpcPeer(t)
 	w.function("f", api.RevisionSpec{Concurrency: 100}, always(in))
 	cc := w.grpc(t, "f.localhost")
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 
 	t.Run("unary", func(t *testing.T) {
@@ -201,7 +201,7 @@ func TestGRPC(t *testing.T) {
 		if err := cc.Invoke(short, "/echo.Echo/Unary", wrapperspb.String("deadline"), out); err != nil || out.Value != "true true" {
 			t.Errorf("%q %v", out.Value, err)
 		}
-		short, cancel = context.WithTimeout(ctx, 100*time.Millisecond)
+		short, cancel = context.WithTimeout(ctx, time.Second) // enough to reach the server
 		defer cancel()
 		if err := cc.Invoke(short, "/echo.Echo/Unary", wrapperspb.String("wait"), out); status.Code(err) != codes.DeadlineExceeded {
 			t.Error(err)
@@ -279,7 +279,7 @@ func TestGRPC(t *testing.T) {
 		if s := status.Convert(err); s.Code() != codes.Unavailable || !strings.Contains(s.Message(), "could not be started") {
 			t.Error(err)
 		}
-		w.function("slow", api.RevisionSpec{Timeout: api.Duration{Duration: 50 * time.Millisecond}}, always(in))
+		w.function("slow", api.RevisionSpec{Timeout: api.Duration{Duration: time.Second}}, always(in))
 		if err := w.grpc(t, "slow.localhost").Invoke(ctx, "/echo.Echo/Unary", wrapperspb.String("wait"), new(text)); status.Code(err) != codes.DeadlineExceeded {
 			t.Error(err)
 		}

@@ -62,9 +62,9 @@ func TestRequestAndAnswerCarryEverything(t *testing.T) {
 		if r.Header.Get("X-Request-Id") != "my-id" || len(r.Header["X-Two"]) != 2 || r.Header.Get("Keep-Alive") != "" {
 			t.Errorf("answer's header %v", r.Header)
 		}
-		c := <-w.calls.c
+		c := receive(t, w.calls.c)
 		for c.Function != "f" {
-			c = <-w.calls.c
+			c = receive(t, w.calls.c)
 		}
 		if c.Request != "my-id" || c.Status != 201 || c.Tenant != "default" || c.Revision != "f-1" || c.Method != "POST" || c.Path != "/a%2Fb/c" || c.In != 5 || c.Out != int64(len(body)) ||
 			c.Trace != "0af7651916cd43dd8448eb211c80319c" || c.Duration <= 0 || !c.Cold || c.Instance == "" {
@@ -260,7 +260,8 @@ func TestExpectContinue(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
-	both(t, api.RevisionSpec{Timeout: api.Duration{Duration: 50 * time.Millisecond}}, func(w http.ResponseWriter, r *http.Request) {
+	// Long enough for an answer to begin on a machine that has much else to do.
+	both(t, api.RevisionSpec{Timeout: api.Duration{Duration: time.Second}}, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/begun" {
 			w.Header().Set("Content-Length", "10")
 			io.WriteString(w, "begun")
@@ -268,6 +269,7 @@ func TestTimeout(t *testing.T) {
 		}
 		<-r.Context().Done()
 	}, func(t *testing.T, w *world) {
+		t.Parallel()
 		r, got := w.do(w.request("GET", "/", nil))
 		if r.StatusCode != 504 || r.Header.Get("X-Hearth-Error") != "timeout" {
 			t.Errorf("%d %s", r.StatusCode, got)
@@ -295,14 +297,13 @@ func TestClientGone(t *testing.T) {
 		if _, err := http.DefaultClient.Do(w.request("GET", "/", nil).WithContext(ctx)); err == nil {
 			t.Error("no error")
 		}
-		<-ended
-		for c := range w.calls.c {
-			if c.Function == "f" {
-				if c.Status != 499 || c.Code != "canceled" {
-					t.Errorf("record %+v", c)
-				}
-				break
-			}
+		receive(t, ended)
+		c := receive(t, w.calls.c)
+		for c.Function != "f" {
+			c = receive(t, w.calls.c)
+		}
+		if c.Status != 499 || c.Code != "canceled" {
+			t.Errorf("record %+v", c)
 		}
 	})
 }

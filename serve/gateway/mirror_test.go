@@ -40,7 +40,7 @@ func TestMirror(t *testing.T) {
 			if r.StatusCode != 200 || answer != fmt.Sprint(size) {
 				t.Fatalf("%d %s", r.StatusCode, answer)
 			}
-			if c := <-got; c.method != "POST" || c.uri != "/q?x=1" || c.host != "r.test" || c.body != body || c.id != r.Header.Get("X-Request-Id") || c.mark != "true" || c.rule != "set" {
+			if c := receive(t, got); c.method != "POST" || c.uri != "/q?x=1" || c.host != "r.test" || c.body != body || c.id != r.Header.Get("X-Request-Id") || c.mark != "true" || c.rule != "set" {
 				c.body = fmt.Sprint(len(c.body))
 				t.Errorf("%d bytes: %+v", size, c)
 			}
@@ -59,7 +59,7 @@ func TestMirror(t *testing.T) {
 		}
 	}
 	for range 34 {
-		if c := <-got; c.uri != "/" {
+		if c := receive(t, got); c.uri != "/" {
 			t.Errorf("%+v", c)
 		}
 	}

@@ -121,7 +121,7 @@ func TestObservedErrors(t *testing.T) {
 			r.Body.Close()
 		}
 	}
-	for deadline := time.Now().Add(20 * time.Second); w.g.Observe("default", "f-2").Calls < 4 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); w.g.Observe("default", "f-2").Calls < 4 && time.Now().Before(deadline); {
 		w.wait("") // the last is counted after its client has heard of it
 	}
 	if s := w.g.Observe("default", "f-2"); s.Calls != 4 || s.Errors != 2 {
@@ -411,7 +411,7 @@ func TestHostRule(t *testing.T) {
 			if status, body, _ := w.at("GET", "r.test", "/"); status != 200 || body != "inner.test:81 [] [r.test]\n" {
 				t.Errorf("%d %s", status, body)
 			}
-			if got := <-seen; got != "inner.test:81" {
+			if got := receive(t, seen); got != "inner.test:81" {
 				t.Errorf("the copy has the host %s", got)
 			}
 			if status, body, _ := w.at("GET", "f.localhost", "/"); status != 200 || body != "f.localhost [] [f.localhost]\n" {
@@ -505,9 +505,7 @@ func TestRetryRule(t *testing.T) {
 	if status, body, _ := w.at("GET", "x.test", "/"); status != 200 || !strings.HasPrefix(body, "well") {
 		t.Errorf("%d %s", status, body)
 	}
-	if w.waker.acquired.Load() != w.waker.released.Load() {
-		t.Errorf("%d leases, %d released", w.waker.acquired.Load(), w.waker.released.Load())
-	}
+	w.settled()
 }
 
 func TestTimeouts(t *testing.T) {
@@ -535,7 +533,7 @@ func TestTimeouts(t *testing.T) {
 			}
 		}
 	}
-	short := &api.Duration{Duration: 100 * time.Millisecond}
+	short := &api.Duration{Duration: time.Second} // enough for an answer to begin
 	for _, protocol := range []string{api.ProtocolHTTP, api.ProtocolH2C, api.ProtocolHearth} {
 		t.Run(protocol, func(t *testing.T) {
 			w := newWorld(t)
@@ -543,25 +541,33 @@ func TestTimeouts(t *testing.T) {
 			for name, times := range map[string]api.Timeouts{"whole": {Request: short}, "start": {ResponseStart: short}, "idle": {Idle: short}} {
 				w.route(name, api.RouteSpec{Host: name + ".test", Prefix: "/", Targets: []api.RouteTarget{{Function: "f"}}, Timeouts: &times})
 			}
-			for _, tc := range []struct {
+			cases := []struct {
 				host, path string
 				status     int
 			}{
 				{"whole.test", "/silent", 504}, {"start.test", "/silent", 504}, {"idle.test", "/silent", 504},
 				{"whole.test", "/streams", 200}, {"idle.test", "/stalls", 200},
-			} {
+			}
+			var wg sync.WaitGroup
+			for _, tc := range cases {
 				rq := w.request("GET", tc.path, nil)
 				rq.Host = tc.host
-				r, err := http.DefaultClient.Do(rq)
-				if err != nil {
-					t.Fatal(err)
-				}
-				b, err := io.ReadAll(r.Body)
-				r.Body.Close()
-				if r.StatusCode != tc.status || tc.status == 200 && (err == nil || !bytes.HasPrefix(b, []byte("data: x"))) {
-					t.Errorf("%s%s: %d %.30q %v", tc.host, tc.path, r.StatusCode, b, err)
-				}
-				<-ended
+				wg.Go(func() {
+					r, err := http.DefaultClient.Do(rq)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					b, err := io.ReadAll(r.Body)
+					r.Body.Close()
+					if r.StatusCode != tc.status || tc.status == 200 && (err == nil || !bytes.HasPrefix(b, []byte("data: x"))) {
+						t.Errorf("%s%s: %d %.30q %v", tc.host, tc.path, r.StatusCode, b, err)
+					}
+				})
+			}
+			wg.Wait()
+			for range cases {
+				receive(t, ended)
 			}
 		})
 	}
@@ -571,5 +577,5 @@ func TestTimeouts(t *testing.T) {
 	if status, _, _ := w.at("GET", "f.localhost", "/silent"); status != 504 {
 		t.Error(status)
 	}
-	<-ended
+	receive(t, ended)
 }

@@ -187,7 +187,7 @@ func FuzzConnection(f *testing.F) {
 			}
 			client := ends[0].(*net.UnixConn)
 			defer client.Close()
-			client.SetDeadline(time.Now().Add(20 * time.Second))
+			client.SetDeadline(time.Now().Add(time.Minute))
 			l <- ends[1]
 			go func() {
 				at := 0

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -63,7 +64,7 @@ func (w *site) dial(text string) (net.Conn, *bufio.Reader) {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { nc.Close() })
-	nc.SetDeadline(time.Now().Add(30 * time.Second))
+	nc.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(nc, text); err != nil {
 		w.t.Fatal(err)
 	}
@@ -130,8 +131,13 @@ func TestForeign(t *testing.T) {
 					t.Errorf("%s: before: %q", name, got)
 				}
 			}
-			h := <-w.handed
-			h.nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+			var h handed
+			select {
+			case h = <-w.handed:
+			case <-time.After(time.Minute):
+				t.Fatalf("%s: it was not handed over", name)
+			}
+			h.nc.SetReadDeadline(time.Now().Add(time.Minute))
 			rest := make([]byte, len(text)-len(h.read))
 			if _, err := io.ReadFull(h.nc, rest); err != nil || h.read+string(rest) != text {
 				t.Errorf("%s: handed over with %q and %q: %v", name, h.read, rest, err)
@@ -299,18 +305,23 @@ func TestWatching(t *testing.T) {
 
 // A head that does not come, or not to its end, ends the connection.
 func TestSlowHeads(t *testing.T) {
-	w := serve(t, echo, func(c *Config) { c.HeaderTime, c.IdleTime = 50*time.Millisecond, 100*time.Millisecond })
+	// The time to be idle is enough for a slow client to begin.
+	w := serve(t, echo, func(c *Config) { c.HeaderTime, c.IdleTime = 50*time.Millisecond, 2*time.Second })
+	var wg sync.WaitGroup
 	for _, text := range []string{"", "G", "GET / HTTP/1.1\r\nHost: h\r\nA: b"} {
 		for _, before := range []string{"", "GET / HTTP/1.1\r\nHost: h\r\n\r\n"} {
 			_, br := w.dial(before + text)
 			if before != "" {
 				answer(t, br, "GET")
 			}
-			if b, err := io.ReadAll(br); err != nil || len(b) > 0 {
-				t.Errorf("%q: %q %v", text, b, err)
-			}
+			wg.Go(func() {
+				if b, err := io.ReadAll(br); err != nil || len(b) > 0 {
+					t.Errorf("%q: %q %v", text, b, err)
+				}
+			})
 		}
 	}
+	wg.Wait()
 }
 
 // An answer that did not wait for the body reaches a client that still sends.

@@ -29,7 +29,7 @@ func FuzzAnswer(f *testing.F) {
 		c := New(func(context.Context) (net.Conn, error) {
 			a, b := net.Pipe()
 			go func() {
-				b.SetDeadline(time.Now().Add(5 * time.Second))
+				b.SetDeadline(time.Now().Add(30 * time.Second))
 				http.ReadRequest(newReader(b))
 				b.Write(p)
 				b.Close()
@@ -37,7 +37,7 @@ func FuzzAnswer(f *testing.F) {
 			return a, nil
 		})
 		defer c.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		r, err := c.Do(ctx, &Request{Method: "GET", Target: "/", Host: "h"})
 		if err != nil {

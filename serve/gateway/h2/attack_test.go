@@ -34,7 +34,7 @@ func attack(t *testing.T, h http.HandlerFunc, change func(*Config)) *raw {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { nc.Close() })
-	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	nc.SetDeadline(time.Now().Add(time.Minute))
 	r := &raw{t: t, nc: nc, Framer: http2.NewFramer(nc, nc)}
 	r.AllowIllegalWrites = true
 	r.enc, r.dec = hpack.NewEncoder(&r.buf), hpack.NewDecoder(4096, nil)
@@ -280,7 +280,7 @@ func FuzzServer(f *testing.F) {
 			close(done)
 		}()
 		go io.Copy(io.Discard, b)
-		b.SetWriteDeadline(time.Now().Add(5 * time.Second))
+		b.SetWriteDeadline(time.Now().Add(30 * time.Second))
 		b.Write(p)
 		b.Close()
 		<-done
@@ -303,7 +303,7 @@ func FuzzClient(f *testing.F) {
 			a, b := net.Pipe()
 			go io.Copy(io.Discard, b)
 			go func() {
-				b.SetWriteDeadline(time.Now().Add(5 * time.Second))
+				b.SetWriteDeadline(time.Now().Add(30 * time.Second))
 				b.Write(p)
 				b.Close()
 			}()
