@@ -20,6 +20,10 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
+// patience is how long a script waits for what comes soon unless something is
+// broken, or the machine has much else to do.
+const patience = 2 * time.Minute
+
 // TestMain lets the test binary be the hearth command for scripts.
 func TestMain(m *testing.M) {
 	if sandbox.Main(os.Args) {
@@ -76,7 +80,7 @@ func setup(e *testscript.Env) error {
 // commands are the words scripts have beside testscript's own.
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
-		// awaits FILE REGEXP: until the file has a match, at most 30 seconds.
+		// awaits FILE REGEXP: until the file has a match, at most two minutes.
 		"awaits": func(ts *testscript.TestScript, neg bool, args []string) {
 			if neg || len(args) != 2 {
 				ts.Fatalf("usage: awaits FILE REGEXP")
@@ -85,7 +89,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 			ts.Check(err)
 			tick := time.NewTicker(5 * time.Millisecond)
 			defer tick.Stop()
-			for limit := time.After(30 * time.Second); ; {
+			for limit := time.After(patience); ; {
 				text, err := os.ReadFile(ts.MkAbs(args[0]))
 				if err == nil && want.Match(text) {
 					return
@@ -93,12 +97,12 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 				select {
 				case <-tick.C:
 				case <-limit:
-					ts.Fatalf("%s has no match for %s after 30 s:\n%s", args[0], args[1], text)
+					ts.Fatalf("%s has no match for %s after %s:\n%s", args[0], args[1], patience, text)
 				}
 			}
 		},
 		// until REGEXP PROGRAM ARGS…: again and again until its output matches,
-		// at most 15 seconds: logs and calls are kept in batches.
+		// at most two minutes: logs and calls are kept in batches.
 		"until": func(ts *testscript.TestScript, neg bool, args []string) {
 			if neg || len(args) < 2 {
 				ts.Fatalf("usage: until REGEXP PROGRAM [ARG…]")
@@ -107,7 +111,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 			ts.Check(err)
 			tick := time.NewTicker(50 * time.Millisecond)
 			defer tick.Stop()
-			for limit := time.After(15 * time.Second); ; {
+			for limit := time.After(patience); ; {
 				err := ts.Exec(args[1], args[2:]...)
 				if err == nil && want.MatchString(ts.ReadFile("stdout")) {
 					return
@@ -115,7 +119,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 				select {
 				case <-tick.C:
 				case <-limit:
-					ts.Fatalf("no match for %s after 15 s", args[0])
+					ts.Fatalf("no match for %s after %s", args[0], patience)
 				}
 			}
 		},

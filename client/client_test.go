@@ -254,7 +254,7 @@ func TestBlobs(t *testing.T) {
 
 func TestLogsAndCalls(t *testing.T) {
 	w := newWorld(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	now := time.Now()
 	line := func(i int, fn string) engine.Line {

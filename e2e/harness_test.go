@@ -25,6 +25,10 @@ import (
 	"github.com/hearth-run/hearth/core/record"
 )
 
+// patience is how long a test waits for what comes at once unless something is
+// broken, or the machine has much else to do.
+const patience = 2 * time.Minute
+
 // binary is the hearth under test, built once.
 var binary string
 
@@ -33,6 +37,7 @@ func TestMain(m *testing.M) {
 		serveGRPC()
 		return
 	}
+	http.DefaultClient.Timeout = patience // a call that hangs fails its test, not the run
 	dir, err := os.MkdirTemp("", "hearth-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -173,10 +178,10 @@ func (s *server) stop() {
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-s.done:
-	case <-time.After(40 * time.Second):
+	case <-time.After(patience):
 		s.cmd.Process.Signal(syscall.SIGQUIT)
 		<-s.done
-		s.t.Errorf("hearth did not stop within 40 s of SIGTERM:\n%s", tail(s.err.String(), 20000))
+		s.t.Errorf("hearth did not stop within %s of SIGTERM:\n%s", patience, tail(s.err.String(), 20000))
 		return
 	}
 	if s.result != nil {
@@ -198,7 +203,12 @@ func (s *server) run(args ...string) (stdout, stderr string, code int) {
 	cmd.Env = append(cmd.Env, "HEARTH_URL="+s.api, "HEARTH_TOKEN="+s.token, "HEARTH_CA="+filepath.Join(s.state, "ca.crt"))
 	var o, e bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &o, &e
-	err := cmd.Run()
+	err := cmd.Start()
+	if err == nil {
+		late := time.AfterFunc(3*patience, func() { cmd.Process.Signal(syscall.SIGQUIT) }) // it shows where it hangs
+		err = cmd.Wait()
+		late.Stop()
+	}
 	var x *exec.ExitError
 	switch {
 	case errors.As(err, &x):
@@ -231,7 +241,7 @@ func (s *server) applyIn(ns, kindName, name, spec string) (client.Object, error)
 	if err != nil {
 		s.t.Fatalf("%v in\n%s", err, text)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return s.c.In(ns).Apply(ctx, k, name, b, client.WriteOptions{Force: true})
 }
@@ -294,7 +304,7 @@ func (s *server) verdict(ns, name string, generation int64) *api.Function {
 // until follows an object until ok says so.
 func until[T any](s *server, k api.Kind, ns, name string, ok func(*T) bool) *T {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	var last *T
 	for ctx.Err() == nil {
@@ -355,7 +365,7 @@ func (s *server) web() *http.Client {
 			},
 			MaxIdleConnsPerHost: 64,
 		},
-		Timeout: 90 * time.Second,
+		Timeout: patience,
 	}
 }
 
@@ -442,7 +452,7 @@ func (s *server) load(name string, callers int, ok func(body string) bool) *load
 	}
 	l.wg.Go(func() {
 		for ctx.Err() == nil {
-			c, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			c, cancel := context.WithTimeout(context.Background(), patience)
 			_, err := s.c.Get(c, kind("Function"), name)
 			cancel()
 			if err != nil {
@@ -458,6 +468,13 @@ func (l *load) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.calls
+}
+
+// saw tells whether a call was answered so.
+func (l *load) saw(body string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.seen[body] > 0
 }
 
 // stop ends the load; failed calls fail the test.

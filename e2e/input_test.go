@@ -38,7 +38,7 @@ func (s *server) raw(method, path, media, token, body string) (int, status, stri
 	s.t.Helper()
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(s.ca)
-	h := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}, Timeout: 30 * time.Second}
+	h := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}, Timeout: patience}
 	r, err := http.NewRequest(method, s.api+path, strings.NewReader(body))
 	if err != nil {
 		s.t.Fatal(err)
@@ -256,7 +256,7 @@ func TestCallers(t *testing.T) {
 	expired := issue(time.Millisecond, identity.Caller{Name: "late", Roles: []string{identity.RoleAdmin}})
 	viewer := issue(0, identity.Caller{Name: "alice", Roles: []string{identity.RoleViewer}})
 	tenant := issue(0, identity.Caller{Name: "bob", Roles: []string{identity.RoleAdmin}, Namespaces: []string{"shop"}})
-	eventually(t, 5*time.Second, "the token expires", func() bool {
+	eventually(t, patience, "the token expires", func() bool {
 		code, _, _ := s.raw("GET", functionsPath, "", expired, "")
 		return code == 401
 	})

@@ -46,7 +46,7 @@ spec: {ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: web}}
 `
 	}
 	kubectl.okIn(manifest("one"), l("service.serving.knative.dev/web created", "domainmapping.serving.knative.dev/shop.example.com created"), "apply", "-f", "-")
-	kubectl.ok(l("condition met"), "wait", "ksvc/web", "dm/shop.example.com", "--for=condition=Ready", "--timeout=60s")
+	kubectl.ok(l("condition met"), "wait", "ksvc/web", "dm/shop.example.com", "--for=condition=Ready", "--timeout=120s")
 	kubectl.ok(l(`web +http://web\.default\.localhost:\d+ +web-00001 +web-00001 +True`), "get", "ksvc")
 	kubectl.ok(l(`shop.example.com +http://shop.example.com:\d+ +True`), "get", "dm")
 	for _, host := range []string{"web.default.localhost", "shop.example.com"} {
@@ -61,16 +61,16 @@ spec: {ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: web}}
 
 	// Another template is another revision; what only waits for it sees it.
 	kubectl.okIn(manifest("two"), l("service.serving.knative.dev/web configured"), "apply", "-f", "-")
-	kubectl.ok(l("condition met"), "wait", "ksvc/web", "--for=jsonpath={.status.latestReadyRevisionName}=web-00002", "--timeout=60s")
-	kubectl.ok(l("condition met"), "wait", "ksvc/web", "--for=condition=Ready", "--timeout=60s")
+	kubectl.ok(l("condition met"), "wait", "ksvc/web", "--for=jsonpath={.status.latestReadyRevisionName}=web-00002", "--timeout=120s")
+	kubectl.ok(l("condition met"), "wait", "ksvc/web", "--for=condition=Ready", "--timeout=120s")
 	if code, got := s.at(t, "shop.example.com"); code != 200 || got != "web-00002 web web 8080 two" {
 		t.Errorf("after a change %d %q", code, got)
 	}
 	kubectl.ok(l(`web-00001 +web +1 +True`, `web-00002 +web +2 +True`), "get", "revisions.serving.knative.dev", "-l", "serving.knative.dev/service=web")
 	kubectl.ok(l("web-00001"), "get", "revisions.serving.knative.dev", "-l", "who=one", "-o", "name")
 	kubectl.ok(l("patched"), "patch", "ksvc", "web", "--type", "merge", "-p", `{"spec":{"traffic":[{"revisionName":"web-00001","percent":100,"tag":"back"}]}}`)
-	kubectl.ok(l("condition met"), "wait", "ksvc/web", "--for=jsonpath={.status.traffic[0].revisionName}=web-00001", "--timeout=60s")
-	kubectl.ok(l("condition met"), "wait", "ksvc/web", "--for=condition=Ready", "--timeout=60s")
+	kubectl.ok(l("condition met"), "wait", "ksvc/web", "--for=jsonpath={.status.traffic[0].revisionName}=web-00001", "--timeout=120s")
+	kubectl.ok(l("condition met"), "wait", "ksvc/web", "--for=condition=Ready", "--timeout=120s")
 	for _, host := range []string{"web.default.localhost", "back-web.default.localhost", "shop.example.com"} {
 		if code, got := s.at(t, host); code != 200 || !strings.HasPrefix(got, "web-00001 ") {
 			t.Errorf("%s answers %d %q", host, code, got)
@@ -87,7 +87,7 @@ spec: {ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: web}}
 	kn.like(out, l(`^service/web   ready   http://web\.default\.localhost:\d+   web-00001 serves`, `user-container +`+image), l("hearth describe"))
 
 	// What kn exported it imports again.
-	kubectl.okIn(manifest("two"), l(`"web" deleted`, `"shop.example.com" deleted`), "delete", "--wait", "--timeout=60s", "-f", "-")
+	kubectl.okIn(manifest("two"), l(`"web" deleted`, `"shop.example.com" deleted`), "delete", "--wait", "--timeout=120s", "-f", "-")
 	kn.soon(l("No revisions found"), "revision", "list")
 	kubectl.okIn("{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"settings\"},\"data\":{\"WHO\":\"three\"}}", nil, "apply", "-f", "-")
 	file := filepath.Join(s.state, "web.yaml")

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // kn builds Knative's command line once, as the module in ./kn pins it, and
@@ -55,7 +54,7 @@ func (s *server) kubectl(t *testing.T) tool {
 }
 
 func (k tool) run(stdin string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, k.path, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(k.s.state, "kubeconfig"), "HOME="+filepath.Join(k.s.state, "home"))
@@ -107,7 +106,7 @@ func (k tool) fails(patterns []string, args ...string) {
 func (k tool) soon(patterns []string, args ...string) {
 	k.t.Helper()
 	var last string
-	eventually(k.t, 30*time.Second, strings.Join(args, " "), func() bool {
+	eventually(k.t, patience, strings.Join(args, " "), func() bool {
 		last, _ = k.run("", args...)
 		for _, p := range patterns {
 			if !regexp.MustCompile(p).MatchString(last) {
@@ -219,5 +218,5 @@ func TestKnServiceCommands(t *testing.T) {
 	k.okIn(replay, l("service.serving.knative.dev/hello"), "apply", "-f", "-")
 	k.ok(l("hello"), "get", "ksvc")
 	k.soon(l("hello-00001"), "get", "revisions.serving.knative.dev")
-	k.ok(l("deleted"), "delete", "ksvc", "--all", "--wait", "--timeout=20s")
+	k.ok(l("deleted"), "delete", "ksvc", "--all", "--wait", "--timeout=120s")
 }

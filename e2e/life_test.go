@@ -3,11 +3,13 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -103,7 +105,7 @@ func TestDrain(t *testing.T) {
 	if s.result != nil {
 		t.Errorf("hearth ended with %v", s.result)
 	}
-	if took := time.Since(begin); took > 8*time.Second {
+	if took := time.Since(begin); took > 25*time.Second {
 		t.Errorf("it took %s to stop", took)
 	}
 	if left := alive(pids); len(left) > 0 {
@@ -122,7 +124,7 @@ func TestDrain(t *testing.T) {
 // awaitLine follows a function's log until a line says so.
 func (s *server) awaitLine(name, text string) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for l, err := range s.c.Logs(ctx, logsOf(name)) {
 		if err != nil {
@@ -150,7 +152,10 @@ func TestKilledAndStartedAgain(t *testing.T) {
 			t.Fatalf("%s: %q", n, got)
 		}
 	}
-	pids, links := family(s.pid), interfaces()
+	pids, links := family(s.pid), s.links()
+	if len(links) == 0 {
+		t.Log("no private networks on this machine")
+	}
 	var boxes []string
 	for _, d := range groups(s.pid) {
 		sub, _ := filepath.Glob(d + "/*/cgroup.procs")
@@ -162,7 +167,7 @@ func TestKilledAndStartedAgain(t *testing.T) {
 		t.Log("no cgroups on this machine")
 	}
 	s.kill()
-	eventually(t, 2*time.Second, fmt.Sprintf("the processes %v are gone", pids), func() bool { return len(alive(pids)) == 0 })
+	eventually(t, patience, fmt.Sprintf("the processes %v are gone", pids), func() bool { return len(alive(pids)) == 0 })
 	if t.Failed() {
 		for _, p := range alive(pids) {
 			b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p))
@@ -176,7 +181,7 @@ func TestKilledAndStartedAgain(t *testing.T) {
 		if got := n.must(name, "/"); got != want {
 			t.Errorf("%s after the restart: %q", name, got)
 		}
-		if took := time.Since(begin); took > 5*time.Second {
+		if took := time.Since(begin); took > 30*time.Second {
 			t.Errorf("%s took %s", name, took)
 		}
 	}
@@ -192,13 +197,30 @@ func TestKilledAndStartedAgain(t *testing.T) {
 			t.Errorf("cgroup %s of the dead hearth is left", d)
 		}
 	}
-	eventually(t, 5*time.Second, "no link of the dead hearth is left", func() bool { return interfaces() <= links })
+	eventually(t, patience, "no link of the dead hearth is left", func() bool {
+		all, err := net.Interfaces()
+		return err == nil && !slices.ContainsFunc(all, func(i net.Interface) bool { return slices.Contains(links, i.Index) })
+	})
 }
 
-// interfaces counts the network links of this machine.
-func interfaces() int {
-	all, _ := net.Interfaces()
-	return len(all)
+// links are the numbers of the network links that s made. Others make some at
+// the same time; a number is not given twice.
+func (s *server) links() (own []int) {
+	dir, err := filepath.EvalSymlinks(s.state)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte(filepath.Join(dir, "sandbox")))
+	all, err := net.Interfaces()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, i := range all {
+		if strings.HasPrefix(i.Name, fmt.Sprintf("hv%x-", sum[:3])) {
+			own = append(own, i.Index)
+		}
+	}
+	return own
 }
 
 func TestRestartIsQuick(t *testing.T) {
@@ -234,7 +256,7 @@ func TestRestartIsQuick(t *testing.T) {
 }
 
 // slack widens limits of time: these tests share their machine.
-const slack = 4
+const slack = 40
 
 func TestHeldAndTaken(t *testing.T) {
 	s := up(t)
@@ -306,8 +328,13 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 				}
 			})
 		}
+		late := time.After(patience)
 		for range 30 + round*17 {
-			<-enough
+			select {
+			case <-enough:
+			case <-late:
+				t.Fatalf("round %d: writes do not get on", round)
+			}
 		}
 		s.kill()
 		wg.Wait()

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hearth-run/hearth/core/record"
 )
@@ -66,7 +65,7 @@ func TestNeighbours(t *testing.T) {
 			status: []int{500, 502}, why: "EMFILE",
 		},
 		{
-			name: "sockets", spec: "timeout: 10s\n",
+			name: "sockets", spec: "timeout: 60s\n",
 			node: `const net = require('net'); return new Promise((ok, no) => {
 				const s = net.createServer(() => {}).listen(0, '127.0.0.1', () => {
 					let n = 0; const one = () => { const c = net.connect(s.address().port, '127.0.0.1'); c.on('error', no); c.on('connect', () => { if (++n > 20000) ok('all'); else one() }) }
@@ -99,11 +98,11 @@ func TestNeighbours(t *testing.T) {
 			if a.status > 500 && (a.header.Get("X-Hearth-Error") == "" || !strings.Contains(a.body, `"hint"`)) {
 				t.Errorf("the bad call's error says nothing: %s", a)
 			}
-			eventually(t, 5*time.Second, "a good call is answered again", func() bool { return s.get(c.name, "/").body == "fine" })
-			eventually(t, 10*time.Second, "the neighbour went on", func() bool { return l.count() > begun+50 })
+			eventually(t, patience, "a good call is answered again", func() bool { return s.get(c.name, "/").body == "fine" })
+			eventually(t, patience, "the neighbour went on", func() bool { return l.count() > begun+50 })
 			l.stop(t)
 			if c.why != "" {
-				eventually(t, 3*time.Second, fmt.Sprintf("%q is said by describe, logs or calls", c.why), func() bool { return strings.Contains(s.said(c.name), c.why) })
+				eventually(t, patience, fmt.Sprintf("%q is said by describe, logs or calls", c.why), func() bool { return strings.Contains(s.said(c.name), c.why) })
 			}
 			if t.Failed() {
 				t.Log(tail(s.said(c.name), 3000))

@@ -3,7 +3,6 @@ package e2e
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 const podProgram = `package main
@@ -12,7 +11,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"time"
 )
 
 func main() {
@@ -88,10 +86,10 @@ func TestKnativePod(t *testing.T) {
 	k.soon(l(`False.*Secret "db" is not there`), "get", "ksvc", "pod", "-o", `jsonpath={range .status.conditions[?(@.type=="Ready")]}{.status} {.message}{end}`)
 
 	k.ok(l("created"), "create", "secret", "generic", "db", "--from-literal=password=hush")
-	k.ok(l("condition met"), "wait", "--for=condition=Ready", "ksvc/pod", "--timeout=30s")
+	k.ok(l("condition met"), "wait", "--for=condition=Ready", "ksvc/pod", "--timeout=120s")
 	want := "by init\nby the sidecar\nhush\nfast\nopen fast: no such file or directory\n1234 hush fast 9000 true"
 	code, got := 0, ""
-	eventually(t, 20*time.Second, "the sidecar has written", func() bool {
+	eventually(t, patience, "the sidecar has written", func() bool {
 		code, got = s.at(t, "pod.default.localhost")
 		return code != 200 || strings.Contains(got, "sidecar\n")
 	})

@@ -41,15 +41,16 @@ func TestRollout(t *testing.T) {
 				if got := s.must("app", "/"); got != fmt.Sprintf("v%d", i) {
 					t.Errorf("after the deployment of v%d: %s", i, got)
 				}
+				eventually(t, patience, "the callers see it", func() bool { return l.saw(fmt.Sprintf("v%d", i)) })
 			}
 		}
 		before := l.count()
-		eventually(t, 10*time.Second, "the load goes on", func() bool { return l.count() > before+20 })
+		eventually(t, patience, "the load goes on", func() bool { return l.count() > before+20 })
 		l.stop(t)
 		if len(l.seen) < 8 {
 			t.Errorf("the callers saw the versions %v only", l.seen)
 		}
-		eventually(t, 20*time.Second, "old revisions are removed by count", func() bool {
+		eventually(t, patience, "old revisions are removed by count", func() bool {
 			return len(s.revisions("app")) <= 4
 		})
 	})
@@ -157,7 +158,7 @@ func TestHotReload(t *testing.T) {
 	s := up(t, file)
 	serves := func(want string) {
 		t.Helper()
-		eventually(t, 30*time.Second, "hello answers "+want, func() bool { return s.get("hello", "/").body == want })
+		eventually(t, patience, "hello answers "+want, func() bool { return s.get("hello", "/").body == want })
 	}
 	serves("one")
 	l := s.load("hello", 1, nil)
@@ -166,7 +167,7 @@ func TestHotReload(t *testing.T) {
 	serves("two")
 	t.Logf("save to serving in %s", time.Since(begin))
 	write("export default () => ,")
-	eventually(t, 30*time.Second, "the terminal shows why", func() bool { return strings.Contains(s.err.String(), "hello: build failed: hello.js:1:") })
+	eventually(t, patience, "the terminal shows why", func() bool { return strings.Contains(s.err.String(), "hello: build failed: hello.js:1:") })
 	serves("two")
 	write("export default () => 'three'")
 	serves("three")

@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 )
 
 // image builds a static program of one file and makes it an image of s.
@@ -163,7 +162,7 @@ func TestKnativeService(t *testing.T) {
 	}
 
 	kn.ok(l(`Service 'hello' successfully deleted`), "service", "delete", "hello", "--wait")
-	eventually(t, 20*time.Second, "the host answers no more", func() bool {
+	eventually(t, patience, "the host answers no more", func() bool {
 		code, _ := s.at(t, "hello.default.localhost")
 		return code == 404
 	})

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -76,7 +75,7 @@ func TestTrafficUnderLoad(t *testing.T) {
 		}
 	}
 	before := app.count()
-	eventually(t, 10*time.Second, "the load goes on", func() bool { return app.count() > before+20 })
+	eventually(t, patience, "the load goes on", func() bool { return app.count() > before+20 })
 	app.stop(t)
 	prog.stop(t)
 	t.Logf("%d and %d calls", app.calls, prog.calls)
@@ -119,7 +118,7 @@ func TestRolloutJudges(t *testing.T) {
 	if failed == 0 || c.Status != api.False || c.Reason != api.RolloutRolledBack || !strings.Contains(c.Message, "answers were errors") || !f.Status.Conditions.Ready() {
 		t.Errorf("%d failed, %+v", failed, f.Status.Conditions)
 	}
-	eventually(t, 10*time.Second, "the gateway follows", func() bool {
+	eventually(t, patience, "the gateway follows", func() bool {
 		for range 20 {
 			if s.get("app", "/").body != "well" {
 				return false
@@ -179,13 +178,13 @@ func TestGRPCFromZero(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.deploy("talk", "runtime: command\nport: {protocol: h2c}\nconcurrency: 10\nscale: {idle: 200ms}\ncommand: [./server]\nenv: [{name: HEARTH_E2E_GRPC, value: 'yes'}]\nsource: {folder: "+dir+"}\n")
-	eventually(t, 20*time.Second, "no instance runs", func() bool { return s.scaled("talk").Instances == 0 })
+	eventually(t, patience, "no instance runs", func() bool { return s.scaled("talk").Instances == 0 })
 	cc, err := grpc.NewClient("passthrough:///"+s.gateway, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithAuthority("talk.localhost"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer cc.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for range 2 { // from zero, and warm
 		st, err := cc.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/e2e.Echo/Talk")
@@ -231,7 +230,7 @@ s.on('upgrade', (q, sock) => {
 s.listen(process.env.PORT)`}))
 	zero := func() {
 		t.Helper()
-		eventually(t, 20*time.Second, "no instance runs", func() bool { return s.scaled("live").Instances == 0 })
+		eventually(t, patience, "no instance runs", func() bool { return s.scaled("live").Instances == 0 })
 	}
 	zero()
 	nc, br := s.dial("GET /chat HTTP/1.1\r\nHost: live.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")

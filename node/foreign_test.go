@@ -62,7 +62,7 @@ func revisions() api.Kind { return knativeKind(knative.Revisions) }
 // await watches an object until done says so.
 func await[T any](t *testing.T, c *client.Client, k api.Kind, name, what string, done func(*T) bool) *T {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var last *T
 	for e, err := range c.Watch(ctx, k, client.ListOptions{Fields: "metadata.name=" + name}, "") {
@@ -188,7 +188,7 @@ func TestKnativeService(t *testing.T) {
 	if err := c.Delete(t.Context(), ksvc(), "hello", client.WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		if got := ask(t, n, "hello.default.localhost"); strings.HasPrefix(got, "404") {
 			break
@@ -306,7 +306,7 @@ func TestKnativeRollout(t *testing.T) {
 	cfg.Containers = newPods()
 	n, c := up(t, cfg)
 	slowly := func(who string) string {
-		return strings.Replace(serviceOf("dev.local/echo:1", who, ""), `"name":"hello"`, `"name":"hello","annotations":{"serving.knative.dev/rollout-duration":"4s"}`, 1)
+		return strings.Replace(serviceOf("dev.local/echo:1", who, ""), `"name":"hello"`, `"name":"hello","annotations":{"serving.knative.dev/rollout-duration":"8s"}`, 1)
 	}
 	settle(t, c, slowly("one"), ready)
 	var steps []int64

@@ -20,10 +20,15 @@ import (
 	"github.com/hearth-run/hearth/sandbox"
 )
 
+// patience is how long a test waits for what comes at once unless something is
+// broken, or the machine has much else to do.
+const patience = 2 * time.Minute
+
 func TestMain(m *testing.M) {
 	if sandbox.Main(os.Args) {
 		return
 	}
+	http.DefaultClient.Timeout = patience // a call that hangs fails its test, not the run
 	os.Exit(m.Run())
 }
 
@@ -41,7 +46,7 @@ func up(t *testing.T, c node.Config) (*node.Node, *client.Client) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := n.Close(ctx); err != nil {
 			t.Errorf("Close: %v", err)
@@ -70,7 +75,7 @@ func deploy(t *testing.T, c *client.Client, name, code string) *api.Function {
 	if _, err := c.Apply(t.Context(), functions(), name, body, client.WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for e, err := range c.Watch(ctx, functions(), client.ListOptions{Fields: "metadata.name=" + name}, "") {
 		f, err := client.As[api.Function](e.Object, err)
@@ -125,7 +130,7 @@ func TestUp(t *testing.T) {
 	if _, err := node.Up(t.Context(), c); !api.IsCode(err, api.CodeHeld) || !strings.Contains(err.Error(), fmt.Sprint("pid ", os.Getpid())) || api.AsError(err).Help() == "" {
 		t.Errorf("a second node: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for range 2 { // closing twice is no error
 		if err := n.Close(ctx); err != nil {

@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -60,13 +61,18 @@ func TestSecurePort(t *testing.T) {
 	})
 	routes, _ := api.FindKind("route")
 	var r *api.Route
-	for e, err := range cl.Watch(t.Context(), routes, client.ListOptions{Fields: "metadata.name=shop"}, "") {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for e, err := range cl.Watch(ctx, routes, client.ListOptions{Fields: "metadata.name=shop"}, "") {
 		if r, err = client.As[api.Route](e.Object, err); err != nil {
 			t.Fatal(err)
 		}
 		if r.Status.Conditions.Ready() {
 			break
 		}
+	}
+	if r == nil || !r.Status.Conditions.Ready() {
+		t.Fatalf("the route does not become ready: %+v", r)
 	}
 	u, err := url.Parse(r.Status.URL)
 	if err != nil || u.Scheme != "https" || u.Hostname() != "shop.test" {

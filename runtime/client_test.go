@@ -35,7 +35,8 @@ const (
 	tExited
 )
 
-const patience = 20 * time.Second
+// patience is how long anything may take on a busy machine.
+const patience = 2 * time.Minute
 
 type packet struct {
 	stream  uint32

@@ -10,7 +10,7 @@ import (
 
 // jsonBody is a request with {"name":"Ada"}.
 func jsonBody() request {
-	return request{method: "POST", target: "/a/b?x=1&y=2&y=3", id: "req-7", ms: 5000, body: `{"name":"Ada"}`,
+	return request{method: "POST", target: "/a/b?x=1&y=2&y=3", id: "req-7", ms: 60_000, body: `{"name":"Ada"}`,
 		headers: []header{{"content-type", "application/json"}, {"user-agent", "test/1"}, {"x-hearth-params", "id=a%20b"}}}
 }
 

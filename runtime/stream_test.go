@@ -108,7 +108,7 @@ func TestCancelAndDeadline(t *testing.T) {
 				i, k := loaded(t, name, "stream.waits", 2)
 				r := request{id: "gone"}
 				if how == "deadline" {
-					r.ms = 200
+					r.ms = 2000 // enough for the handler to begin
 				}
 				c := k.start(r)
 				if l := i.control.log(t); l != (logLine{1, "gone", "waiting"}) {

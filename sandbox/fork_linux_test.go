@@ -106,7 +106,7 @@ func (z *zygote) fork(t *testing.T, c Config, script string) (*Box, *os.File) {
 	}
 	w.Close()
 	a.Sent()
-	ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), patience)
 	defer stop()
 	b, err := z.h.Adopt(ctx, a)
 	if err != nil {

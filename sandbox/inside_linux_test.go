@@ -57,7 +57,11 @@ func inside(what string, args []string) int {
 			c.Close()
 		}
 	case "dial":
-		c, err := net.DialTimeout("tcp", args[0], time.Second)
+		limit := time.Second // where nothing may come through
+		if len(args) > 1 {
+			limit = patience
+		}
+		c, err := net.DialTimeout("tcp", args[0], limit)
 		if err != nil {
 			fmt.Println("refused:", err)
 			return 0

@@ -58,7 +58,7 @@ func networkTest(args []string) int {
 	loop, _ := net.Listen("tcp", "127.0.0.1:81")
 	go answer(loop, func(net.Conn) string { return "the host's loopback" })
 
-	ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), 2*patience)
 	defer stop()
 	h, err := Open(ctx, Options{State: args[0]})
 	if err != nil || h.net == nil {
@@ -95,29 +95,33 @@ func networkTest(args []string) int {
 		fmt.Println(err)
 		return 1
 	}
-	io.ReadFull(r, make([]byte, len("listening\n")))
+	w.Close()
+	if _, err := io.ReadFull(r, make([]byte, len("listening\n"))); err != nil {
+		fmt.Println("the server does not listen:", err)
+		return 1
+	}
 	_, serverIP := server.link.addresses()
-	ask := func(network, address string) string {
+	ask := func(network string, address ...string) string {
 		var out strings.Builder
-		_, err := h.Run(ctx, Config{Args: []string{"/runtime/test", "inside", "dial", address}, Binds: binds, Network: network}, &out)
+		_, err := h.Run(ctx, Config{Args: append([]string{"/runtime/test", "inside", "dial"}, address...), Binds: binds, Network: network}, &out)
 		if err != nil {
 			return err.Error()
 		}
 		return strings.TrimSpace(out.String())
 	}
 	refused := func(s string) bool { return strings.HasPrefix(s, "refused") }
-	check("out, translated", ask(NetworkPrivate, "198.51.100.2:80"), "you are 198.51.100.1 <nil>")
+	check("out, translated", ask(NetworkPrivate, "198.51.100.2:80", "patiently"), "you are 198.51.100.1 <nil>")
 	check("own loopback only", refused(ask(NetworkPrivate, "127.0.0.1:81")), true)
 	check("box to box", refused(ask(NetworkPrivate, serverIP.String()+":8888")), true)
 	check("link-local", refused(ask(NetworkPrivate, "169.254.169.254:80")), true)
 	check("none", refused(ask(NetworkNone, "198.51.100.2:80")), true)
-	check("host", ask(NetworkHost, "127.0.0.1:81"), "the host's loopback <nil>")
+	check("host", ask(NetworkHost, "127.0.0.1:81", "patiently"), "the host's loopback <nil>")
 	front := lobby.Address.String()
 	l81, err := inNamespace(h.net.lobby.link.ns, func() (net.Listener, error) { return net.Listen("tcp", front+":81") })
 	check("another port in the lobby", err, nil)
 	defer l81.Close()
-	check("calls", ask(NetworkPrivate, front+":80"), "the lobby,  <nil>")
-	check("streams", ask(NetworkPrivate, front+":53"), "names <nil>")
+	check("calls", ask(NetworkPrivate, front+":80", "patiently"), "the lobby,  <nil>")
+	check("streams", ask(NetworkPrivate, front+":53", "patiently"), "names <nil>")
 	check("another port", refused(ask(NetworkPrivate, front+":81")), true)
 	check("lobby without a network", refused(ask(NetworkNone, front+":80")), true)
 	finding := h.CheckNames(ctx)

@@ -13,6 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ends waits for a process; a signal that comes meanwhile is no end.
+func ends(fd []unix.PollFd) (n int, err error) {
+	for late := time.Now().Add(patience); ; {
+		if n, err = unix.Poll(fd, int(time.Until(late).Milliseconds())); err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
 // TestNothingOutlivesTheParent kills a process that has boxes, and looks for
 // what is left of them.
 func TestNothingOutlivesTheParent(t *testing.T) {
@@ -52,7 +61,7 @@ func TestNothingOutlivesTheParent(t *testing.T) {
 	c.Wait()
 	begin := time.Now()
 	for i := range fds {
-		if n, err := unix.Poll(fds[i:i+1], 5000); n != 1 || err != nil {
+		if n, err := ends(fds[i : i+1]); n != 1 || err != nil {
 			t.Errorf("process %s lives on", pids[i])
 		}
 	}

@@ -270,7 +270,7 @@ func TestSharedNetwork(t *testing.T) {
 
 func eventually(t testing.TB, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !f(); {
+	for end := time.Now().Add(patience); !f(); {
 		if time.Now().After(end) {
 			t.Fatal("it does not happen")
 		}

@@ -24,6 +24,10 @@ import (
 	"github.com/hearth-run/hearth/driver/memory"
 )
 
+// patience is how long a test waits for what comes at once unless something is
+// broken: it fails then, instead of holding up all others.
+const patience = time.Minute
+
 // people issues a token for each kind of caller, by what tests call them.
 func people(t *testing.T) (*memory.Identity, map[string]string) {
 	t.Helper()
@@ -93,12 +97,12 @@ func newWorld(t *testing.T, edit ...func(*server.Config)) *world {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(auth.CA())
 	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}
-	w.http = &http.Client{Transport: tr}
+	w.http = &http.Client{Transport: tr, Timeout: patience}
 	w.url, w.ca = "https://"+l.Addr().String(), auth.CA()
 	t.Cleanup(func() {
 		srv.Close()
 		tr.CloseIdleConnections()
-		stop, done := context.WithTimeout(context.Background(), 5*time.Second)
+		stop, done := context.WithTimeout(context.Background(), patience)
 		defer done()
 		if err := hs.Shutdown(stop); err != nil {
 			t.Errorf("the server does not shut down after Close: %v", err)
@@ -258,7 +262,7 @@ func (w *world) command(args ...string) *exec.Cmd {
 			w.t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	w.t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, "kubectl", append([]string{"--kubeconfig", w.kube, "--cache-dir", w.cache}, args...)...)
 	cmd.Env = append(os.Environ(), "HOME="+filepath.Dir(w.kube), "KUBECONFIG=")

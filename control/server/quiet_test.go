@@ -40,7 +40,7 @@ func TestQuietStreamsStay(t *testing.T) {
 			ended := make(chan struct{})
 			go func() { defer close(ended); w.srv.ServeHTTP(d, r) }()
 			defer func() { cancel(); <-ended }()
-			late := time.After(20 * time.Second)
+			late := time.After(patience)
 			for begun := false; ; {
 				select {
 				case deadline := <-d.deadlines:

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
@@ -37,6 +38,15 @@ func hearth(state, image string) int {
 	fmt.Println()
 	io.Copy(io.Discard, os.Stdin)
 	return 1
+}
+
+// poll waits for a process to end; a signal that comes meanwhile is no end.
+func poll(fd []unix.PollFd) (n int, err error) {
+	for late := time.Now().Add(patience); ; {
+		if n, err = unix.Poll(fd, int(time.Until(late).Milliseconds())); err != unix.EINTR {
+			return n, err
+		}
+	}
 }
 
 // TestNothingOutlivesAKill kills a process that runs containers.
@@ -82,7 +92,7 @@ func TestNothingOutlivesAKill(t *testing.T) {
 	c.Process.Kill()
 	c.Wait()
 	for n := range fds {
-		if k, err := unix.Poll(fds[n:n+1], 5000); k != 1 || err != nil {
+		if k, err := poll(fds[n : n+1]); k != 1 || err != nil {
 			t.Errorf("process %s lives on", pids[n])
 		}
 	}

@@ -45,6 +45,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// patience is how long anything may take on a machine that has much else to do.
+const patience = 2 * time.Minute
+
 // server is the program of all images, compiled once.
 var server = sync.OnceValue(func() []byte {
 	dir, err := os.MkdirTemp("", "hearth-server-")
@@ -149,7 +152,7 @@ func openIn(ctx context.Context, state string, sink engine.Sink, without ...stri
 	if err != nil {
 		return nil, h, nil, err
 	}
-	e, err := Open(Options{State: filepath.Join(state, "containers"), Host: h, Images: st, Sink: sink, Log: logger, Grace: 2 * time.Second})
+	e, err := Open(Options{State: filepath.Join(state, "containers"), Host: h, Images: st, Sink: sink, Log: logger, Grace: 20 * time.Second})
 	return e, h, st, err
 }
 
@@ -164,7 +167,7 @@ func open(t testing.TB, without ...string) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := errors.Join(e.Close(ctx), h.Close(ctx)); err != nil {
 			t.Errorf("Close: %v", err)
@@ -181,7 +184,7 @@ func pod(cs ...engine.Container) engine.Spec {
 		}
 	}
 	return engine.Spec{Tenant: "default", Function: "app", Revision: "app-00001", Concurrency: 8, Timeout: time.Minute,
-		Pod: &engine.Pod{Containers: cs, Port: 8080, Protocol: api.ProtocolHTTP, Progress: 20 * time.Second}}
+		Pod: &engine.Pod{Containers: cs, Port: 8080, Protocol: api.ProtocolHTTP, Progress: patience}}
 }
 
 func (b *bench) start(t testing.TB, s engine.Spec) engine.Instance {
@@ -233,7 +236,7 @@ func try(ctx context.Context, in engine.Instance, target string) (string, error)
 // line waits for a line that holds text.
 func (b *bench) line(t testing.TB, text string) engine.Line {
 	t.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(patience)
 	for {
 		select {
 		case l := <-b.lines:
@@ -250,7 +253,7 @@ func ends(t testing.TB, in engine.Instance) engine.Exit {
 	t.Helper()
 	select {
 	case <-in.Done():
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("it does not end")
 	}
 	return in.Exit()

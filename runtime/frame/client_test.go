@@ -142,7 +142,7 @@ func TestDeadline(t *testing.T) {
 		close(ended)
 	}, frame.ServeOptions{}, frame.Options{})
 	rq := get("/")
-	rq.Deadline = 20 * time.Millisecond
+	rq.Deadline = 500 * time.Millisecond // enough to be sent
 	if _, err := c.Do(within(t), rq); !api.IsCode(err, api.CodeTimeout) {
 		t.Errorf("error %v, want timeout", err)
 	}

@@ -85,11 +85,11 @@ func FuzzClient(f *testing.F) {
 		c := NewClient(a, Options{})
 		go io.Copy(io.Discard, b)
 		go func() {
-			b.SetWriteDeadline(time.Now().Add(5 * time.Second))
+			b.SetWriteDeadline(time.Now().Add(30 * time.Second))
 			b.Write(p)
 			b.Close()
 		}()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		for _, body := range []io.Reader{nil, bytes.NewReader(make([]byte, 100))} {
 			r, err := c.Do(ctx, &Request{Method: "GET", Target: "/", Body: body})
@@ -120,7 +120,7 @@ func FuzzInstance(f *testing.F) {
 		in.ServeConn(a)
 		read := make(chan struct{})
 		go func() { defer close(read); io.Copy(io.Discard, b) }()
-		b.SetWriteDeadline(time.Now().Add(5 * time.Second))
+		b.SetWriteDeadline(time.Now().Add(30 * time.Second))
 		b.Write(p)
 		b.Close()
 		in.Close()

@@ -50,7 +50,7 @@ func start(t testing.TB, role string, h http.HandlerFunc, o frame.ServeOptions, 
 }
 
 func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // patience bounds every wait of the suite; a correct driver never needs it.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // Run checks that what open returns keeps the contract. open must return a new,
 // empty store that keeps at least 2 000 changes of history; the suite closes it.

@@ -180,7 +180,7 @@ func TestBroken(t *testing.T) {
 				return
 			}
 			serve(w, r, blob)
-		}, "", 99, 300 * time.Millisecond},
+		}, "", 99, 2 * time.Second},
 		"wrong bytes": {func(n int64, w http.ResponseWriter, r *http.Request) { serve(w, r, flipped) }, api.CodeChecksum, 2, 0},
 		"too many":    {func(n int64, w http.ResponseWriter, r *http.Request) { serve(w, r, append(blob, 'x')) }, api.CodeChecksum, 2, 0},
 		"always breaks": {func(n int64, w http.ResponseWriter, r *http.Request) {
