@@ -11,17 +11,16 @@ import (
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/control/registry"
 	"github.com/hearth-run/hearth/core/store"
-	"github.com/hearth-run/hearth/driver/token"
 )
 
 // openRegistry opens the image registry this node serves beside its API.
 func (n *Node) openRegistry() error {
-	tokens, err := token.Open(filepath.Join(n.State, "token.key"))
+	tokens, err := n.tokens()
 	if err != nil {
 		return err
 	}
 	n.registry, err = registry.Open(registry.Options{
-		Dir: filepath.Join(n.State, "registry"), Identity: tokens, Log: n.cfg.Log, Exists: n.tenant, Used: n.named,
+		Dir: filepath.Join(n.State, "registry"), Identity: accounts{tokens, n.store}, Log: n.cfg.Log, Exists: n.tenant, Used: n.named,
 	})
 	return err
 }

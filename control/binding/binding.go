@@ -16,11 +16,20 @@ import (
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/engine"
+	"github.com/hearth-run/hearth/core/identity"
 	"github.com/hearth-run/hearth/core/store"
 )
 
 // maxCached bounds the objects kept.
 const maxCached = 4096
+
+// Options are what a Binder needs besides the store.
+type Options struct {
+	// Tokens makes those of service accounts; nil: there are none.
+	Tokens identity.Issuer
+	// Machine is what there is where a container has no limit.
+	Machine engine.Limits
+}
 
 // Binder resolves. It is safe for concurrent use. While Run watches the store,
 // the secrets, configuration and runtimes it was asked for are kept until they
@@ -28,6 +37,7 @@ const maxCached = 4096
 // reads it. Nothing is kept of revisions, which are many.
 type Binder struct {
 	store store.Store
+	o     Options
 
 	mu      sync.Mutex
 	live    bool // the watch has caught up: what is kept is true
@@ -36,8 +46,8 @@ type Binder struct {
 }
 
 // New returns a Binder that reads from st.
-func New(st store.Store) *Binder {
-	b := &Binder{store: st}
+func New(st store.Store, o Options) *Binder {
+	b := &Binder{store: st, o: o}
 	b.reset(false)
 	return b
 }
@@ -51,24 +61,27 @@ func (b *Binder) Spec(ctx context.Context, r *api.Revision) (engine.Spec, error)
 
 // Check says whether everything f refers to is there, as Spec would.
 func (b *Binder) Check(ctx context.Context, f *api.Function) error {
-	s := f.Spec
-	if s.Source.Image != "" {
-		s.Runtime = "" // the image's own program
-	}
-	_, err := b.resolve(ctx, &api.Revision{Metadata: api.Meta{Namespace: f.Metadata.Namespace}, Spec: api.RevisionSpec{
+	s, in := f.Spec, reader{b: b, ns: f.Metadata.Namespace}
+	r := &api.Revision{Metadata: api.Meta{Namespace: f.Metadata.Namespace}, Spec: api.RevisionSpec{
 		Function: f.Metadata.Name, Runtime: s.Runtime, Env: s.Env, EnvFrom: s.EnvFrom, Secrets: s.Secrets, Config: s.Config,
-	}}, reader{b: b, ns: f.Metadata.Namespace})
+	}}
+	if s.Source.Image != "" {
+		r.Spec.Runtime = "" // the image's own program
+		in.facts = &facts{r}
+	}
+	_, err := b.resolve(ctx, r, in)
 	return err
 }
 
 // Env resolves variables of a namespace, such as those of a build.
 func (b *Binder) Env(ctx context.Context, namespace string, env []api.EnvVar) (map[string]string, error) {
-	return reader{b: b, ns: namespace}.env(ctx, env, nil)
+	return reader{b: b, ns: namespace}.env(ctx, "", env, nil)
 }
 
 func (b *Binder) resolve(ctx context.Context, r *api.Revision, in reader) (engine.Spec, error) {
 	s := r.Spec
 	if len(s.Containers) > 0 {
+		in.facts = &facts{r}
 		pod, err := in.pod(ctx, r.Metadata.Name, &s)
 		return engine.Spec{
 			Tenant: in.ns, Function: s.Function, Revision: r.Metadata.Name, Pod: pod, Network: s.Network,
@@ -79,7 +92,7 @@ func (b *Binder) resolve(ctx context.Context, r *api.Revision, in reader) (engin
 	if err != nil {
 		return engine.Spec{}, err
 	}
-	env, err := in.env(ctx, s.Env, s.EnvFrom)
+	env, err := in.env(ctx, "", s.Env, s.EnvFrom)
 	if err != nil {
 		return engine.Spec{}, err
 	}
@@ -134,8 +147,9 @@ func metadata(r *api.Revision) map[string]any {
 
 // reader reads objects of one namespace.
 type reader struct {
-	b  *Binder
-	ns string
+	b     *Binder
+	ns    string
+	facts *facts // of the revision whose containers are resolved; nil: of none
 }
 
 // get returns an object that is not to be changed; nil when there is none.

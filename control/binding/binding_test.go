@@ -79,7 +79,7 @@ func TestSpec(t *testing.T) {
 		Secrets: []string{"db"}, Config: []string{"app"},
 		Limits: api.Limits{CPU: "500m"}, Timeout: api.Duration{Duration: 5 * time.Second},
 	})
-	got, err := New(st).Spec(t.Context(), rev)
+	got, err := New(st, Options{}).Spec(t.Context(), rev)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestRuntimes(t *testing.T) {
 	five := 5
 	put(t, st, api.Runtimes, "shop", "node", &api.Runtime{Spec: api.RuntimeSpec{Base: "node", Pool: &api.PoolSpec{Size: &five}}})
 	put(t, st, api.Runtimes, "other", "theirs", &api.Runtime{Spec: api.RuntimeSpec{Base: "python"}})
-	b := New(st)
+	b := New(st, Options{})
 	for _, c := range []struct {
 		name    string
 		want    engine.Runtime
@@ -139,7 +139,7 @@ func TestMissing(t *testing.T) {
 	st := memory.NewStore()
 	put(t, st, api.Secrets, "shop", "db", secret("password", "hush", "zero", "hu\x00sh"))
 	put(t, st, api.Secrets, "other", "theirs", secret("password", "hush"))
-	b := New(st)
+	b := New(st, Options{})
 	for _, c := range []struct {
 		spec api.RevisionSpec
 		says []string
@@ -186,7 +186,7 @@ func TestCacheFollowsTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := &reads{Store: memory.NewStore()}
 		put(t, st, api.Secrets, "shop", "db", secret("password", "one"))
-		b := New(st)
+		b := New(st, Options{})
 		rev := revision(api.RevisionSpec{Env: []api.EnvVar{secretVar("PW", "db", "password", false), secretVar("LATER", "late", "key", true)}})
 		value := func() (string, string) {
 			t.Helper()
@@ -246,7 +246,7 @@ func TestCacheFollowsTheStore(t *testing.T) {
 func BenchmarkSpecKept(b *testing.B) {
 	st := memory.NewStore()
 	put(b, st, api.Secrets, "shop", "db", secret("password", "one"))
-	bind := New(st)
+	bind := New(st, Options{})
 	bind.reset(true)
 	rev := revision(api.RevisionSpec{Env: []api.EnvVar{secretVar("PW", "db", "password", false)}})
 	for b.Loop() {

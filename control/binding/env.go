@@ -11,7 +11,8 @@ import (
 )
 
 // env resolves variables: envFrom in its order, then env, later ones winning.
-func (in reader) env(ctx context.Context, env []api.EnvVar, from []api.EnvSource) (map[string]string, error) {
+// own names the container they are for, if there is one.
+func (in reader) env(ctx context.Context, own string, env []api.EnvVar, from []api.EnvSource) (map[string]string, error) {
 	out := make(map[string]string, len(env))
 	for _, f := range from {
 		ref, kind := f.SecretRef, "Secret"
@@ -40,6 +41,13 @@ func (in reader) env(ctx context.Context, env []api.EnvVar, from []api.EnvSource
 			out[e.Name] = e.Value
 			continue
 		}
+		if e.ValueFrom.FieldRef != nil || e.ValueFrom.ResourceFieldRef != nil {
+			var err error
+			if out[e.Name], err = in.fact(e, own); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		ref, kind := e.ValueFrom.SecretKeyRef, "Secret"
 		if ref == nil {
 			ref, kind = e.ValueFrom.ConfigMapKeyRef, "ConfigMap"
@@ -66,6 +74,25 @@ func (in reader) env(ctx context.Context, env []api.EnvVar, from []api.EnvSource
 		}
 	}
 	return out, nil
+}
+
+// fact resolves a variable that shows a fact about its instance.
+func (in reader) fact(e api.EnvVar, own string) (text string, err error) {
+	f := e.ValueFrom.FieldRef
+	switch {
+	case in.facts == nil:
+		return "", api.Errorf(api.CodeStartFailed, "variable %s: fieldRef and resourceFieldRef are for programs from images", e.Name).
+			WithHint("functions find their names in HEARTH_FUNCTION, HEARTH_REVISION and HEARTH_NAMESPACE")
+	case f == nil:
+		return in.resource(e.ValueFrom.ResourceFieldRef, own)
+	case f.InEnv() != "":
+		return "", api.Errorf(api.CodeStartFailed, "variable %s: fieldPath %q is not known", e.Name, f.FieldPath).WithHint("%s", f.InEnv())
+	}
+	text, err = in.field(f)
+	if _, key, _ := f.Key(); key != "" && strings.Contains(text, "\x00") {
+		return "", api.Errorf(api.CodeStartFailed, "variable %s: %s has a zero byte", e.Name, f.FieldPath)
+	}
+	return text, err
 }
 
 func variable(name string) bool {

@@ -125,7 +125,7 @@ func (in reader) container(ctx context.Context, s *api.RevisionSpec, c api.Conta
 // containerEnv resolves a container's variables. As in Kubernetes, $(NAME) in a
 // value stands for a variable set before it.
 func (in reader) containerEnv(ctx context.Context, c api.Container, port int) (map[string]string, error) {
-	env, err := in.env(ctx, nil, c.EnvFrom)
+	env, err := in.env(ctx, c.Name, nil, c.EnvFrom)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func (in reader) containerEnv(ctx context.Context, c api.Container, port int) (m
 			env[e.Name] = expand(e.Value, env)
 			continue
 		}
-		one, err := in.env(ctx, []api.EnvVar{e}, nil)
+		one, err := in.env(ctx, c.Name, []api.EnvVar{e}, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -179,6 +179,9 @@ func probe(p *api.Probe, c api.Container, main int, period time.Duration) (*engi
 	}
 	if p.PeriodSeconds != nil {
 		out.Period = seconds(*p.PeriodSeconds)
+	}
+	if p.TerminationGracePeriodSeconds != nil {
+		out.Grace = seconds(int(*p.TerminationGracePeriodSeconds))
 	}
 	switch {
 	case p.HTTPGet != nil:

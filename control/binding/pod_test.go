@@ -67,7 +67,7 @@ func TestPod(t *testing.T) {
 			}}},
 		},
 	})
-	got, err := New(st).Spec(t.Context(), rev)
+	got, err := New(st, Options{}).Spec(t.Context(), rev)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestPod(t *testing.T) {
 // function's limits hold for its containers.
 func TestPodDefaults(t *testing.T) {
 	rev := podRevision(api.RevisionSpec{Containers: []api.Container{{Image: "x"}}, Limits: api.Limits{Memory: "32Mi", Processes: 9}})
-	got, err := New(memory.NewStore()).Spec(t.Context(), rev)
+	got, err := New(memory.NewStore(), Options{}).Spec(t.Context(), rev)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestPodMissing(t *testing.T) {
 		}, `readiness probe of container "c": the container has no port named "web"`, "a probe's port"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := New(st).Spec(t.Context(), one(c.change))
+			_, err := New(st, Options{}).Spec(t.Context(), one(c.change))
 			e := api.AsError(err)
 			if e == nil || e.Code != api.CodeStartFailed || !strings.Contains(e.Message, c.message) || !strings.Contains(e.Hint, c.hint) {
 				t.Errorf("%v, want %q and %q", err, c.message, c.hint)

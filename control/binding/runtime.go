@@ -53,7 +53,7 @@ func (in reader) runtime(ctx context.Context, name string) (resolved, error) {
 			rt.PoolMax = *p.Max
 		}
 	}
-	if rt.Env, err = in.env(ctx, s.Env, nil); err != nil {
+	if rt.Env, err = in.env(ctx, "", s.Env, nil); err != nil {
 		return resolved{}, err
 	}
 	return resolved{Runtime: rt, network: s.Network}, nil

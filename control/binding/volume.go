@@ -29,7 +29,7 @@ func (in reader) volumes(ctx context.Context, vs []api.Volume) ([]engine.Volume,
 			c := v.ConfigMap
 			r.Files, err = in.projection(ctx, "ConfigMap", api.Projection{Name: c.Name, Items: c.Items, Optional: c.Optional}, c.DefaultMode)
 		case v.Projected != nil:
-			r.Files, err = in.projected(ctx, v.Projected)
+			err = in.projected(ctx, v.Projected, &r)
 		case v.EmptyDir != nil:
 			r.Empty, r.Memory, r.Size = true, v.EmptyDir.Medium == "Memory", v.EmptyDir.SizeLimit.Bytes(0)
 		default:
@@ -44,9 +44,15 @@ func (in reader) volumes(ctx context.Context, vs []api.Volume) ([]engine.Volume,
 }
 
 // projected joins the files of several sources; of two with one path the later
-// source's is taken.
-func (in reader) projected(ctx context.Context, p *api.ProjectedVolume) ([]engine.VolumeFile, error) {
+// source's is taken, and a token before all others.
+func (in reader) projected(ctx context.Context, p *api.ProjectedVolume, v *engine.Volume) error {
 	byPath := map[string]engine.VolumeFile{}
+	add := func(files []engine.VolumeFile) {
+		for _, f := range files {
+			byPath[f.Path] = f
+		}
+	}
+	var tokens []*api.ServiceAccountToken
 	for _, s := range p.Sources {
 		for _, one := range []struct {
 			kind string
@@ -57,18 +63,48 @@ func (in reader) projected(ctx context.Context, p *api.ProjectedVolume) ([]engin
 			}
 			files, err := in.projection(ctx, one.kind, *one.p, p.DefaultMode)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			for _, f := range files {
-				byPath[f.Path] = f
+			add(files)
+		}
+		if s.DownwardAPI != nil {
+			files, err := in.downward(s.DownwardAPI, p.DefaultMode)
+			if err != nil {
+				return err
 			}
+			add(files)
+		}
+		if t := s.ServiceAccountToken; t != nil {
+			if !inside(t.Path) {
+				return outside(t.Path, "serviceAccountToken")
+			}
+			tokens = append(tokens, t)
 		}
 	}
-	out := make([]engine.VolumeFile, 0, len(byPath))
+	v.Files = make([]engine.VolumeFile, 0, len(byPath))
 	for _, k := range slices.Sorted(maps.Keys(byPath)) {
-		out = append(out, byPath[k])
+		v.Files = append(v.Files, byPath[k])
 	}
-	return out, nil
+	if len(tokens) > 0 {
+		v.Renew = in.tokens(tokens, p.DefaultMode)
+	}
+	return nil
+}
+
+// permissions are a file's own, or those of its volume.
+func permissions(own, volume *int) uint32 {
+	switch {
+	case own != nil:
+		return uint32(*own) & 0o777
+	case volume != nil:
+		return uint32(*volume) & 0o777
+	}
+	return fileMode
+}
+
+func outside(p, of string) error {
+	return api.Errorf(api.CodeStartFailed, "path %q of %s does not stay inside the volume", p, of).
+		WithHint("a path is relative and has no .., such as certs/tls.crt")
 }
 
 // projection shows an object's keys, or the items chosen of them, as files in
@@ -82,19 +118,10 @@ func (in reader) projection(ctx context.Context, kind string, p api.Projection, 
 	if !ok && !optional {
 		return nil, missing(kind, in.ns, p.Name, "")
 	}
-	perm := func(m *int) uint32 {
-		if m == nil {
-			m = mode
-		}
-		if m == nil {
-			return fileMode
-		}
-		return uint32(*m) & 0o777
-	}
 	out := []engine.VolumeFile{}
 	if len(p.Items) == 0 {
 		for _, k := range slices.Sorted(maps.Keys(data)) {
-			out = append(out, engine.VolumeFile{Path: k, Data: data[k], Mode: perm(nil)})
+			out = append(out, engine.VolumeFile{Path: k, Data: data[k], Mode: permissions(nil, mode)})
 		}
 		return out, nil
 	}
@@ -107,10 +134,9 @@ func (in reader) projection(ctx context.Context, kind string, p api.Projection, 
 			return nil, missing(kind, in.ns, p.Name, i.Key)
 		}
 		if !inside(i.Path) {
-			return nil, api.Errorf(api.CodeStartFailed, "path %q of key %q of %s %q does not stay inside the volume", i.Path, i.Key, kind, p.Name).
-				WithHint("a path is relative and has no .., such as certs/tls.crt")
+			return nil, outside(i.Path, fmt.Sprintf("key %q of %s %q", i.Key, kind, p.Name))
 		}
-		out = append(out, engine.VolumeFile{Path: path.Clean(i.Path), Data: v, Mode: perm(i.Mode)})
+		out = append(out, engine.VolumeFile{Path: path.Clean(i.Path), Data: v, Mode: permissions(i.Mode, mode)})
 	}
 	slices.SortStableFunc(out, func(a, b engine.VolumeFile) int { return strings.Compare(a.Path, b.Path) })
 	return out, nil
