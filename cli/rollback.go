@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -18,33 +20,37 @@ func (a *app) rollbackCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollback NAME",
 		Short: "Send all requests to an earlier revision",
-		Long: `Send all requests of a function to an earlier revision: the newest that works before the one that serves, or that of --to.
+		Long: `Send all requests of a function or service to an earlier revision: the newest that works before the one that serves, or that of --to.
 It pins spec.traffic, so later deployments get no requests until --to latest releases it. Addresses of tags stay.`,
 		Example: `  hearth rollback shop
   hearth rollback shop --to shop@3
+  hearth rollback service/hello --to hello-00001
   hearth rollback shop --to latest`,
-		Args:              args(1, 1, "the name of a function"),
+		Args:              args(1, 1, "the name of a function or service"),
 		ValidArgsFunction: a.completeFunctions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runRollback(cmd.Context(), strings.TrimPrefix(args[0], "function/"), to)
+			return a.runRollback(cmd.Context(), args[0], to)
 		},
 	}
 	cmd.Flags().StringVar(&to, "to", "", "`revision` to serve, such as shop@3 or 3; latest follows the newest again")
 	return cmd
 }
 
-func (a *app) runRollback(ctx context.Context, name, to string) error {
+func (a *app) runRollback(ctx context.Context, word, to string) error {
 	c, t, err := a.connect()
 	if err != nil {
 		return err
 	}
-	p := a.progress("rolling back " + name)
+	p := a.progress("rolling back " + word)
 	defer p.done()
-	kd := mustKind("function")
-	o, err := a.get(ctx, c, t, kd, name)
+	o, err := a.rollbackOf(ctx, c, t, word)
 	if err != nil {
 		return err
 	}
+	if o.Kind.Kind != "Function" {
+		return a.rollbackService(ctx, c, p, o, to)
+	}
+	kd, name := o.Kind, o.Meta.Name
 	f, err := client.As[api.Function](o, nil)
 	if err != nil {
 		return err
@@ -107,37 +113,80 @@ func (a *app) rollbackTarget(ctx context.Context, c *client.Client, f *api.Funct
 		}
 		all = append(all, r)
 	}
-	slices.SortFunc(all, func(x, y *api.Revision) int { return int(y.Spec.Number - x.Spec.Number) })
 	want := to
-	if strings.Trim(to, "0123456789") == "" && to != "" {
+	if isNumber(to) {
 		want = name + "@" + to
 	}
-	want = objectName(strings.TrimPrefix(want, "revision/"))
-	before := serving(f)
-	number := int64(1 << 62)
+	var list []candidate
 	for _, r := range all {
-		if r.Metadata.Name == before {
-			number = r.Spec.Number
-		}
+		list = append(list, candidate{r.Metadata.Name, r.Spec.Number, r.Status.Conditions.Ready()})
 	}
+	found, err := choose(name, serving(f), objectName(strings.TrimPrefix(want, "revision/")), list)
+	return api.TrafficTarget{Revision: found, Percent: 100}, err
+}
+
+func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+// candidate is a revision that may get the requests.
+type candidate struct {
+	name   string
+	number int64
+	works  bool
+}
+
+// choose finds the revision to go back to: the one that is wanted, or the newest
+// that works before the one that serves.
+func choose(name, before, want string, all []candidate) (string, error) {
+	slices.SortFunc(all, func(x, y candidate) int { return cmp.Compare(y.number, x.number) })
+	number := int64(math.MaxInt64)
 	var names []string
 	for _, r := range all {
-		names = append(names, revisionText(r.Metadata.Name))
-		switch {
-		case to == "" && r.Spec.Number < number && r.Status.Conditions.Ready():
-			return api.TrafficTarget{Revision: r.Metadata.Name, Percent: 100}, nil
-		case to != "" && r.Metadata.Name == want && r.Status.Conditions.Ready():
-			return api.TrafficTarget{Revision: want, Percent: 100}, nil
-		case to != "" && r.Metadata.Name == want:
-			return api.TrafficTarget{}, api.Errorf(api.CodeNotReady, "%s does not work, so no request is sent to it", revisionText(want)).
-				WithHint("hearth describe revision/%s says why", revisionText(want))
+		names = append(names, revisionText(r.name))
+		if r.name == before {
+			number = r.number
 		}
 	}
-	if to == "" {
-		return api.TrafficTarget{}, api.Errorf(api.CodeNotFound, "%s has no working revision before %s", name, revisionText(before)).
-			WithHint("hearth get revisions lists what there is")
+	for _, r := range all {
+		switch {
+		case want == "" && r.number < number && r.works, want != "" && r.name == want && r.works:
+			return r.name, nil
+		case r.name == want:
+			return "", api.Errorf(api.CodeNotReady, "%s does not work, so no request is sent to it", revisionText(want)).
+				WithHint("hearth describe %s says why", revisionRef(want))
+		}
 	}
-	return api.TrafficTarget{}, api.Errorf(api.CodeNotFound, "%s has no revision %s", name, revisionText(want)).WithHint("it has %s", strings.Join(names, ", "))
+	if want == "" {
+		return "", api.Errorf(api.CodeNotFound, "%s has no working revision before %s", name, revisionText(before)).
+			WithHint("it has %s", cmp.Or(strings.Join(names, ", "), "none"))
+	}
+	return "", api.Errorf(api.CodeNotFound, "%s has no revision %s", name, revisionText(want)).WithHint("it has %s", cmp.Or(strings.Join(names, ", "), "none"))
+}
+
+// revisionRef names a revision for describe: one of a service has a group.
+func revisionRef(name string) string {
+	if t := revisionText(name); t != name {
+		return "revision/" + t
+	}
+	return "revisions.serving.knative.dev/" + name
+}
+
+// rollbackOf gets the function or service a user means.
+func (a *app) rollbackOf(ctx context.Context, c *client.Client, t target, word string) (client.Object, error) {
+	if strings.Contains(word, "/") {
+		o, err := a.find(ctx, c, t, word)
+		if err == nil && o.Kind.Kind != "Function" && o.Kind.Resource() != mustKind("ksvc").Resource() {
+			return o, usage("%s has no revisions to go back to", ref(o)).WithHint("hearth rollback NAME, of a function or service")
+		}
+		return o, err
+	}
+	o, err := c.Get(ctx, mustKind("function"), word)
+	if !api.IsCode(err, api.CodeNotFound) {
+		return o, err
+	}
+	if o, err := c.Get(ctx, mustKind("ksvc"), word); !api.IsCode(err, api.CodeNotFound) {
+		return o, err
+	}
+	return o, a.notFound(ctx, c, t, mustKind("function"), word, "no such function")
 }
 
 // serving is the revision whose successor to the one before it a rollback undoes:
