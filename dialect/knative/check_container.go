@@ -132,6 +132,9 @@ func (c *checker) env(at string, x api.Container, r role) {
 		if e.ValueFrom.ConfigMapKeyRef != nil {
 			got = append(got, "configMapKeyRef")
 		}
+		if c.fieldRefs(p+".valueFrom", e.ValueFrom.FieldRef, e.ValueFrom.ResourceFieldRef) {
+			got = append(got, "fieldRef")
+		}
 		c.exactlyOne(p+".valueFrom", got, []string{"configMapKeyRef", "secretKeyRef"}, "such as {secretKeyRef: {name: db, key: password}}")
 		if e.Value != "" {
 			c.exactlyOne(p, []string{"value", "valueFrom"}, nil, "a value or where to read it from")
@@ -146,6 +149,30 @@ func (c *checker) env(at string, x api.Container, r role) {
 			got = append(got, "secretRef")
 		}
 		c.exactlyOne(fmt.Sprintf("%s.envFrom[%d]", at, i), got, []string{"configMapRef", "secretRef"}, "such as {secretRef: {name: db}}")
+	}
+}
+
+// fieldRefs checks facts about the instance in a variable and reports whether there
+// are any.
+func (c *checker) fieldRefs(at string, f *api.FieldRef, r *api.ResourceFieldRef) bool {
+	for _, x := range []struct {
+		field string
+		given bool
+	}{{"fieldRef", f != nil}, {"resourceFieldRef", r != nil}} {
+		if x.given && !c.on(FieldRef) {
+			c.disallowed(off(FieldRef)+"; the program finds its names in K_SERVICE and K_REVISION", at+"."+x.field)
+		}
+	}
+	c.fieldPath(at+".fieldRef", f)
+	return f != nil || r != nil
+}
+
+func (c *checker) fieldPath(at string, f *api.FieldRef) {
+	if f == nil {
+		return
+	}
+	if _, _, ok := f.Key(); !ok {
+		c.invalid(f.FieldPath, at+".fieldPath", "such as metadata.name, metadata.labels['app'] or status.podIP")
 	}
 }
 

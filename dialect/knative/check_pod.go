@@ -165,7 +165,36 @@ func (c *checker) projection(at string, p api.VolumeProjection) {
 		}
 		c.keys(at+"."+s.field, s.v.Items)
 	}
-	c.exactlyOne(at, got, []string{"secret", "configMap"}, "such as [{secret: {name: tls}}]")
+	if t := p.ServiceAccountToken; t != nil {
+		got = append(got, "serviceAccountToken")
+		if t.Path == "" {
+			c.missing("such as path: token", at+".serviceAccountToken.path")
+		}
+	}
+	if d := p.DownwardAPI; d != nil {
+		got = append(got, "downwardAPI")
+		for i, x := range d.Items {
+			c.fact(fmt.Sprintf("%s.downwardAPI.items[%d]", at, i), x)
+		}
+	}
+	c.exactlyOne(at, got, []string{"secret", "configMap", "serviceAccountToken", "downwardAPI"}, "such as [{secret: {name: tls}}]")
+}
+
+// fact checks a file with a fact about the instance.
+func (c *checker) fact(at string, x api.DownwardAPIFile) {
+	const example = "such as {path: labels, fieldRef: {fieldPath: metadata.labels}}"
+	var got []string
+	if x.FieldRef != nil {
+		got = append(got, "fieldRef")
+	}
+	if x.ResourceFieldRef != nil {
+		got = append(got, "resourceFieldRef")
+	}
+	c.exactlyOne(at, got, []string{"fieldRef", "resourceFieldRef"}, example)
+	c.fieldPath(at+".fieldRef", x.FieldRef)
+	if x.Path == "" {
+		c.missing(example, at+".path")
+	}
 }
 
 func (c *checker) keys(at string, items []api.KeyToPath) {

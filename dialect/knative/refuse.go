@@ -104,7 +104,7 @@ func kept(path string) (why string, ok bool) {
 		"ephemeralContainers", "serviceAccount", "preemptionPolicy", "overhead", "setHostnameAsFQDN", "os", "hostUsers", "schedulingGates", "resourceClaims", "resources", "hostnameOverride",
 	}
 	container := []string{
-		"lifecycle", "stdin", "stdinOnce", "tty", "volumeDevices", "resizePolicy", "restartPolicy", "restartPolicyRules", "hostPort", "hostIP", "fieldRef", "resourceFieldRef", "fileKeyRef",
+		"lifecycle", "stdin", "stdinOnce", "tty", "volumeDevices", "resizePolicy", "restartPolicy", "restartPolicyRules", "hostPort", "hostIP", "fileKeyRef",
 		"subPathExpr", "recursiveReadOnly", "seLinuxOptions", "windowsOptions", "procMount", "appArmorProfile", "claims", "terminationGracePeriodSeconds",
 	}
 	switch {
@@ -124,10 +124,8 @@ func kept(path string) (why string, ok bool) {
 // hintFor says what to do instead of a field that is refused.
 func hintFor(path string) string {
 	switch path[strings.LastIndexByte(path, '.')+1:] {
-	case "fieldRef", "resourceFieldRef":
-		return "use value, configMapKeyRef or secretKeyRef; the program finds its names in K_SERVICE and K_REVISION"
 	case "serviceAccountToken", "downwardAPI":
-		return "use secret or configMap; there is no cluster whose token or pod this could be"
+		return "write it as a source of a projected volume"
 	case "persistentVolumeClaim", "hostPath", "csi", "ephemeral", "image":
 		return "use emptyDir, secret, configMap or projected, such as emptyDir: {}"
 	case "hostPort", "hostIP":

@@ -60,6 +60,7 @@ const (
 	SidecarProbes         Feature = "multi-container-probing"
 	InitContainers        Feature = "kubernetes.podspec-init-containers"
 	EmptyDir              Feature = "kubernetes.podspec-volumes-emptydir"
+	FieldRef              Feature = "kubernetes.podspec-fieldref"
 	AddCapabilities       Feature = "kubernetes.containerspec-addcapabilities"
 	Affinity              Feature = "kubernetes.podspec-affinity"
 	TopologySpread        Feature = "kubernetes.podspec-topologyspreadconstraints"

@@ -132,14 +132,14 @@ func featureEntries() []entry {
 		word("tag-header-based-routing", states, func(s *Settings, v string) { s.tagHeader = v }),
 	}
 	for _, f := range []Feature{
-		MultiContainer, SidecarProbes, InitContainers, EmptyDir, AddCapabilities, Affinity, TopologySpread, HostAliases, NodeSelector, RuntimeClass, Tolerations,
+		MultiContainer, SidecarProbes, InitContainers, EmptyDir, FieldRef, AddCapabilities, Affinity, TopologySpread, HostAliases, NodeSelector, RuntimeClass, Tolerations,
 		PodSecurity, ShareProcessNamespace, PriorityClass, Scheduler, DNSPolicy, DNSConfig, HostIPC, HostPID, HostNetwork,
 	} {
 		out = append(out, flag(f))
 	}
-	out = append(out, idle("such volumes and fields are refused; use emptyDir, secret, configMap or projected",
+	out = append(out, idle("such volumes are refused; use emptyDir, secret, configMap or projected",
 		"kubernetes.podspec-persistent-volume-claim", "kubernetes.podspec-persistent-volume-write", "kubernetes.podspec-volumes-hostpath", "kubernetes.podspec-volumes-csi",
-		"kubernetes.podspec-volumes-ephemeral", "kubernetes.podspec-volumes-image", "kubernetes.podspec-volumes-mount-propagation", "kubernetes.podspec-fieldref")...)
+		"kubernetes.podspec-volumes-ephemeral", "kubernetes.podspec-volumes-image", "kubernetes.podspec-volumes-mount-propagation")...)
 	out = append(out, idle("there is no proxy beside the container", "queueproxy.mount-podinfo", "queueproxy.resource-defaults")...)
 	return append(out, idle("a port's name says its protocol: h2c, or http1", "autodetect-http2")...)
 }
