@@ -65,12 +65,12 @@ func New(c Config) *Dialect {
 
 // Kinds are the resources with a Step.
 func (d *Dialect) Kinds() []string {
-	return []string{Services, Configurations, Revisions, Routes, DomainMappings}
+	return []string{Services, Configurations, Revisions, Routes, DomainMappings, DomainClaims}
 }
 
 // Reads are the resources a Step looks at besides.
 func (d *Dialect) Reads() []string {
-	return []string{api.Revisions, api.Routes, api.Functions, api.ConfigMaps, CoreServices, DomainClaims}
+	return []string{api.Revisions, api.Routes, api.Functions, api.ConfigMaps, CoreServices}
 }
 
 // Global reports whether k is one of Knative's own settings.
@@ -126,6 +126,10 @@ func (d *Dialect) Needs(r store.Record) (keys []store.Key) {
 		}
 		at(api.Routes, nativeDomain(name))
 		keys = append(keys, store.Key{Resource: DomainClaims, Name: name})
+	case DomainClaims:
+		if o := decode[DomainClaim](r); o != nil {
+			keys = append(keys, store.Key{Resource: DomainMappings, Namespace: o.Spec.Namespace, Name: name})
+		}
 	}
 	return keys
 }
@@ -196,6 +200,8 @@ func (d *Dialect) Step(v View, k store.Key, now time.Time) Outcome {
 		s.route(decode[Route](r))
 	case DomainMappings:
 		s.domainMapping(decode[DomainMapping](r))
+	case DomainClaims:
+		s.domainClaim(decode[DomainClaim](r))
 	}
 	s.put(self)
 	return s.out

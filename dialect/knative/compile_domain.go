@@ -80,6 +80,7 @@ func (s *step) claimed(c *conditions) bool {
 		}
 		d := create(k, APIVersionNetwork, "ClusterDomainClaim")
 		delete(d.meta, "namespace")
+		d.annotate(annotationClaimedFor, s.k.Namespace)
 		d.set("spec", DomainClaimSpec{Namespace: s.k.Namespace})
 		s.put(d)
 		c.yes(ConditionClaimed)
@@ -92,4 +93,19 @@ func (s *step) claimed(c *conditions) bool {
 	}
 	c.yes(ConditionClaimed)
 	return true
+}
+
+// annotationClaimedFor is on a claim that was made for a DomainMapping, with its
+// namespace.
+const annotationClaimedFor = "hearth.run/claimed-for"
+
+// domainClaim removes a claim that was made for a DomainMapping which is gone. One
+// that has been given to another namespace since, or was made by hand, stays.
+func (s *step) domainClaim(o *DomainClaim) {
+	if o == nil || o.Spec.Namespace == "" || o.Metadata.Annotations[annotationClaimedFor] != o.Spec.Namespace {
+		return
+	}
+	if _, there := s.v.Get(store.Key{Resource: DomainMappings, Namespace: o.Spec.Namespace, Name: s.k.Name}); !there {
+		s.out.Delete = append(s.out.Delete, s.self.rec)
+	}
 }

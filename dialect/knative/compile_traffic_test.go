@@ -298,6 +298,45 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// TestClaims: a claim made for a DomainMapping goes with it; one that is somebody's
+// does not.
+func TestClaims(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, after string // claims written by hand
+		gone          bool
+	}{
+		"made for it":   {"", "", true},
+		"made by hand":  {`"spec":{"namespace":"shop"}`, "", false},
+		"given away":    {"", `"annotations":{"hearth.run/claimed-for":"shop"}},"spec":{"namespace":"other"}`, false},
+		"taken by hand": {"", `"annotations":{}},"spec":{"namespace":"shop"}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			claim := func(rest string) {
+				w.apply(DomainClaims, `{"apiVersion":"networking.internal.knative.dev/v1alpha1","kind":"ClusterDomainClaim","metadata":{"name":"a.test"`+rest+`}`)
+			}
+			w.apply(api.ConfigMaps, `{"metadata":{"name":"config-network","namespace":"knative-serving"},"data":{"autocreate-cluster-domain-claims":"true"}}`)
+			if c.before != "" {
+				claim("}," + c.before)
+			}
+			w.apply(Services, service("img:1", ""))
+			w.apply(DomainMappings, `{"metadata":{"name":"a.test","namespace":"shop"},"spec":{"ref":{"kind":"Service","name":"hello"}}}`)
+			w.settle()
+			if !must[DomainMapping](w, DomainMappings, "a.test").Status.Conditions.Ready() {
+				t.Fatal("not ready")
+			}
+			if c.after != "" {
+				claim("," + c.after)
+			}
+			w.delete(key(DomainMappings, "shop", "a.test"))
+			w.settle()
+			if _, there := w.recs[key(DomainClaims, "", "a.test")]; there == c.gone {
+				t.Errorf("the claim is there: %t", there)
+			}
+		})
+	}
+}
+
 // TestTagHeader: the header names a tag, and programs are told of it where there
 // is one, unless config-features says otherwise.
 func TestTagHeader(t *testing.T) {
