@@ -78,8 +78,9 @@ func methodsConflict(a, b []string) bool {
 }
 
 // RouteLess reports whether a comes before b where both match a request, by the
-// rule of RouteSpec; each has the one host in Host. Of two equal ones the older comes first, then the smaller
-// namespace and name, so that every part of the system chooses the same.
+// rule of RouteSpec; each has the one host in Host. Of two equal ones the older
+// comes first, then the smaller namespace and name, so that every part of the
+// system chooses the same.
 func RouteLess(a, b *Route) bool {
 	if d := hostRank(a.Spec.Host) - hostRank(b.Spec.Host); d != 0 {
 		return d < 0

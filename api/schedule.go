@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	_ "time/tzdata" // for hosts that have no time zones
 )
 
 // Schedule is a set of minutes, written as cron writes it: minute, hour, day of

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,29 +15,27 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
 	"github.com/hearth-run/hearth/control/registry"
+	"github.com/hearth-run/hearth/control/registry/registrytest"
 	"github.com/hearth-run/hearth/core/identity"
 	"github.com/hearth-run/hearth/driver/token"
 )
 
 // images is a registry behind as much of an API as the image commands ask for.
 type images struct {
+	*registrytest.Server
 	t    *testing.T
 	vars map[string]string
-	host string
-	auth remote.Option
 }
 
 func newImages(t *testing.T) *images {
@@ -58,12 +55,8 @@ func newImages(t *testing.T) *images {
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", reg)
 	mux.HandleFunc("/hearth/v1/status", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") })
-	srv := httptest.NewServer(mux)
-	t.Cleanup(srv.Close)
-	return &images{
-		t: t, host: strings.TrimPrefix(srv.URL, "http://"), auth: remote.WithAuth(&authn.Basic{Username: "x", Password: secret}),
-		vars: map[string]string{"HOME": t.TempDir(), "HEARTH_URL": srv.URL, "HEARTH_TOKEN": secret},
-	}
+	srv := registrytest.Serve(t, mux, secret)
+	return &images{Server: srv, t: t, vars: map[string]string{"HOME": t.TempDir(), "HEARTH_URL": srv.URL, "HEARTH_TOKEN": secret}}
 }
 
 // must runs a command that works and returns its output and talk.
@@ -74,38 +67,6 @@ func (i *images) must(in string, args ...string) (out, errs string) {
 		i.t.Fatalf("hearth %s: exit %d: %s", strings.Join(args, " "), code, errs)
 	}
 	return out, errs
-}
-
-// digest is what is kept under a name.
-func (i *images) digest(repo string) string {
-	i.t.Helper()
-	ref, err := name.ParseReference(i.host + "/" + repo)
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	d, err := remote.Get(ref, i.auth)
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	return d.Digest.String()
-}
-
-func randomImage(t *testing.T) v1.Image {
-	t.Helper()
-	img, err := random.Image(2000, 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := img.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	f = f.DeepCopy()
-	f.OS, f.Architecture = "linux", runtime.GOARCH
-	if img, err = mutate.ConfigFile(img, f); err != nil {
-		t.Fatal(err)
-	}
-	return img
 }
 
 // dockerTar is what docker save writes.
@@ -174,7 +135,7 @@ func named(n string) layout.Option {
 
 func TestImageLoad(t *testing.T) {
 	i := newImages(t)
-	one, two := randomImage(t), randomImage(t)
+	one, two := registrytest.Image(t), registrytest.Image(t)
 	saved := dockerTar(t, map[string]v1.Image{"shop:1.2": one})
 	_, errs := i.must("", "image", "load", saved)
 	if !strings.HasPrefix(errs, "✓ image hearth.local/default/shop:1.2   ") || !strings.Contains(errs, "linux/"+runtime.GOARCH) {
@@ -206,7 +167,7 @@ func TestImageLoad(t *testing.T) {
 		if out != c.want+"\n" {
 			t.Errorf("%v: %q, want %s", c.args, out, c.want)
 		}
-		i.digest(strings.TrimPrefix(c.want, "hearth.local/"))
+		i.Digest(strings.TrimPrefix(c.want, "hearth.local/"))
 	}
 	// Two images, each under its name.
 	out, _ := i.must("", "image", "load", "-o", "name", dockerTar(t, map[string]v1.Image{"a:1": one, "b:1": two}))
@@ -219,13 +180,12 @@ func TestImageLoad(t *testing.T) {
 		mutate.IndexAddendum{Add: two, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}}), types.OCIImageIndex)
 	fill := func(p layout.Path) error { return p.AppendIndex(index, named("example.com/multi:1")) }
 	i.must("", "image", "load", layoutTar(t, "", fill))
-	if d, _ := index.Digest(); i.digest("default/multi:1") != d.String() {
+	if d, _ := index.Digest(); i.Digest("default/multi:1") != d.String() {
 		t.Error("the index has another digest")
 	}
 	gone, _ := two.Digest()
 	i.must("", "image", "load", layoutTar(t, gone.Hex, fill), "-t", "part:1")
-	ref, _ := name.ParseReference(i.host + "/default/part:1")
-	x, err := remote.Index(ref, i.auth)
+	x, err := remote.Index(i.Ref("default/part:1"), i.Auth)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,8 +221,8 @@ func TestImageList(t *testing.T) {
 	if out, errs := i.must("", "image", "ls"); out != "" || !strings.Contains(errs, "there are no images in tenant default") {
 		t.Errorf("%q %q", out, errs)
 	}
-	img := randomImage(t)
-	i.must("", "image", "load", dockerTar(t, map[string]v1.Image{"shop:1": img, "cart:2": randomImage(t)}))
+	img := registrytest.Image(t)
+	i.must("", "image", "load", dockerTar(t, map[string]v1.Image{"shop:1": img, "cart:2": registrytest.Image(t)}))
 	i.must("", "image", "load", dockerTar(t, map[string]v1.Image{"elsewhere:1": img}), "-n", "shop")
 	out, _ := i.must("", "image", "ls")
 	lines := strings.Split(strings.TrimSpace(out), "\n")
@@ -275,7 +235,7 @@ func TestImageList(t *testing.T) {
 		Size          int64
 		Platforms     []string
 	}
-	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 2 || list[1].Digest != i.digest("default/shop:1") || list[1].Size < 4000 || len(list[1].Platforms) != 1 {
+	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 2 || list[1].Digest != i.Digest("default/shop:1") || list[1].Size < 4000 || len(list[1].Platforms) != 1 {
 		t.Errorf("%v %s", err, out)
 	}
 	if _, errs := i.must("", "image", "rm", "shop:1", "hearth.local/default/cart:2"); strings.Count(errs, "✓") != 2 {
@@ -305,13 +265,12 @@ func TestImageBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	i.must("", "image", "build", "root", "-t", "site:1", "--entrypoint", "/bin/serve,-v", "-e", "A=b", "--platform", "linux/arm64")
-	first := i.digest("default/site:1")
+	first := i.Digest("default/site:1")
 	i.must("", "image", "build", "root/", "-t", "site:2", "--entrypoint", "/bin/serve,-v", "-e", "A=b", "--platform", "linux/arm64")
-	if i.digest("default/site:2") != first {
+	if i.Digest("default/site:2") != first {
 		t.Error("the same folder makes another digest")
 	}
-	ref, _ := name.ParseReference(i.host + "/default/site:1")
-	img, err := remote.Image(ref, i.auth)
+	img, err := remote.Image(i.Ref("default/site:1"), i.Auth)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -187,7 +187,7 @@ func TestZygotePlan(t *testing.T) {
 // and the zygote can go on forking.
 func TestZygotePIDNamespace(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root")
+		t.Skip("only root may make pid namespaces and change users")
 	}
 	z := startZygote(t)
 	for range 3 {

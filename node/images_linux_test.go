@@ -2,21 +2,12 @@ package node
 
 import (
 	"log/slog"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
-	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/random"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-
 	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/control/registry/registrytest"
 	"github.com/hearth-run/hearth/core/identity"
 	"github.com/hearth-run/hearth/core/store"
 	"github.com/hearth-run/hearth/driver/container/image"
@@ -27,9 +18,6 @@ import (
 // TestDropImages: an unpacked image stays while an object names it, and while
 // somebody uses it.
 func TestDropImages(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("images are unpacked on Linux only")
-	}
 	n := &Node{State: t.TempDir(), cfg: Config{Log: slog.New(slog.DiscardHandler)}}
 	var err error
 	if n.store, err = sql.Open(t.Context(), filepath.Join(n.State, "hearth.db"), sql.Options{}); err != nil {
@@ -46,7 +34,15 @@ func TestDropImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.images.Close()
-	digest := push(t, n)
+	tokens, err := token.Open(filepath.Join(n.State, "token.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := tokens.Issue(t.Context(), identity.Caller{Name: "ada", Roles: []string{identity.RoleAdmin}}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := registrytest.Serve(t, n.registry, secret).Push("default/x:1", registrytest.Image(t))
 	i, err := n.images.Fetch(t.Context(), "hearth.local/default/x@"+digest, image.Auth{Namespace: "default"})
 	if err != nil {
 		t.Fatal(err)
@@ -72,44 +68,4 @@ func TestDropImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	there(false)
-}
-
-// push makes an image, pushes it to the node's registry and returns its digest.
-func push(t *testing.T, n *Node) string {
-	t.Helper()
-	tokens, err := token.Open(filepath.Join(n.State, "token.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := tokens.Issue(t.Context(), identity.Caller{Name: "ada", Roles: []string{identity.RoleAdmin}}, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := httptest.NewServer(n.registry)
-	defer srv.Close()
-	img, err := random.Image(1000, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := img.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	f = f.DeepCopy()
-	f.OS, f.Architecture = "linux", runtime.GOARCH
-	if img, err = mutate.ConfigFile(img, f); err != nil {
-		t.Fatal(err)
-	}
-	ref, err := name.ParseReference(strings.TrimPrefix(srv.URL, "http://") + "/default/x:1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := remote.Write(ref, img, remote.WithAuth(&authn.Basic{Username: "x", Password: secret})); err != nil {
-		t.Fatal(err)
-	}
-	var h v1.Hash
-	if h, err = img.Digest(); err != nil {
-		t.Fatal(err)
-	}
-	return h.String()
 }
