@@ -35,9 +35,10 @@ func (s *step) revision(o *Revision) {
 			return
 		}
 		d = create(s.key(api.Revisions, s.k.Name), api.GroupVersion, "Revision")
-		d.setMeta("labels", map[string]string{
-			api.LabelFunction: spec.Function, api.LabelRevision: strconv.FormatInt(spec.Number, 10),
-		})
+		d.setMeta("labels", with(podMeta(o.Metadata.Labels),
+			api.LabelFunction, spec.Function, api.LabelRevision, strconv.FormatInt(spec.Number, 10),
+			"app", o.Metadata.Name, LabelRevision, o.Metadata.Name, LabelRevision+"UID", o.Metadata.UID))
+		d.setMeta("annotations", podMeta(o.Metadata.Annotations))
 		d.setMeta("ownerReferences", s.owner(APIVersion, "Revision"))
 		d.set("spec", spec)
 		native = &api.Revision{Spec: spec}
@@ -52,6 +53,23 @@ func (s *step) revision(o *Revision) {
 	o.Status.InitContainerStatuses = statuses(native.Spec.InitContainers)
 	s.health(native, c)
 	s.replicas(o, native, c)
+}
+
+// podMeta is what of a revision's labels or annotations the pods of Knative have,
+// so that programs find it where they ask for it; not what changes later, nor
+// what has a meaning of its own here.
+func podMeta(of map[string]string) map[string]string {
+	out := map[string]string{}
+	for k, v := range of {
+		switch k {
+		case LabelRoutingState, AnnotationRoutingStateModified, AnnotationRoutes, AnnotationLastApplied:
+		default:
+			if !strings.HasPrefix(k, api.Group+"/") {
+				out[k] = v
+			}
+		}
+	}
+	return out
 }
 
 func statuses(cs []api.Container) (out []ContainerStatus) {

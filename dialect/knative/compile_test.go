@@ -343,6 +343,17 @@ func TestServiceFromZero(t *testing.T) {
 			t.Errorf("revision's label %s is %q, want %q", k, rev.Metadata.Labels[k], v)
 		}
 	}
+	// What a program may ask for is that of a pod.
+	for k, v := range map[string]string{
+		"x": "y", "app": "hello-00001", LabelService: "hello", LabelRevision: "hello-00001", LabelRevision + "UID": rev.Metadata.UID, LabelRoutingState: "", api.LabelFunction: "hello",
+	} {
+		if native.Metadata.Labels[k] != v {
+			t.Errorf("native revision's label %s is %q, want %q", k, native.Metadata.Labels[k], v)
+		}
+	}
+	if a := native.Metadata.Annotations; a["autoscaling.knative.dev/min-scale"] != "1" || a[AnnotationLastApplied] != "" || a[AnnotationRoutingStateModified] != "" {
+		t.Errorf("native revision's annotations %v", a)
+	}
 	if a := rev.Metadata.Annotations; a[AnnotationCreator] != "bob" || a[AnnotationRoutes] != "hello" || a[AnnotationRoutingStateModified] == "" {
 		t.Errorf("revision's annotations %v", a)
 	}
