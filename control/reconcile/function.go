@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/rollout"
 	"github.com/hearth-run/hearth/core/store"
 )
 
@@ -217,7 +218,7 @@ func (a *attempt) serve(ctx context.Context, rev *api.Revision) error {
 		now := time.Now()
 		f.Metadata.Namespace, f.Metadata.Name = a.k.Namespace, a.k.Name
 		if before = s.Rollout; f.Spec.Rollout != nil && before == nil { // what served so far is what it starts from
-			a.r.assign(f, there, seen{since: now}, now)
+			a.r.assign(f, there, rollout.Seen{Since: now}, now)
 		}
 		moved = s.LatestReadyRevision != name
 		s.ObservedGeneration = f.Metadata.Generation
@@ -228,7 +229,7 @@ func (a *attempt) serve(ctx context.Context, rev *api.Revision) error {
 		a.set(f, api.Condition{Type: api.ConditionUpdated, Status: api.True, Reason: "Serving", Message: display(name) + " is the newest spec"})
 		a.set(f, api.Condition{Type: api.ConditionReady, Status: api.True, Reason: "Serving", Message: display(name) + " serves"})
 		if f.Spec.Rollout != nil || len(f.Spec.Traffic) > 0 || s.Rollout != nil || len(s.Traffic) > 0 {
-			a.r.assign(f, there, seen{since: now}, now)
+			a.r.assign(f, there, rollout.Seen{Since: now}, now)
 		}
 		after = s.Rollout
 		a.isolated(f)

@@ -106,7 +106,7 @@ type Reconciler struct {
 	routes    *queue[store.Key]
 	runtimes  *queue[store.Key]
 	work      *workings
-	rollouts  rollouts
+	rollouts  *rollouts
 	swept     map[blob.Digest]time.Time // unused since; of the sweep alone
 }
 
@@ -127,7 +127,7 @@ func New(cfg Config) *Reconciler {
 	return &Reconciler{
 		cfg: cfg, log: cfg.Log, index: newIndex(), events: NewRecorder(cfg.Store, "hearth"),
 		functions: newQueue[store.Key](), repairs: newQueue[store.Key](), traffic: newQueue[store.Key](), routes: newQueue[store.Key](), runtimes: newQueue[store.Key](),
-		work: newWorkings(), rollouts: rollouts{m: map[store.Key]stepStart{}}, swept: map[blob.Digest]time.Time{},
+		work: newWorkings(), rollouts: newRollouts(cfg.Observe), swept: map[blob.Digest]time.Time{},
 	}
 }
 

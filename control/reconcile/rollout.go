@@ -1,152 +1,74 @@
 package reconcile
 
 import (
-	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/record"
+	"github.com/hearth-run/hearth/core/rollout"
+	"github.com/hearth-run/hearth/core/store"
 )
 
-const defaultInterval = time.Minute
+// rollouts remembers when the present step of each rollout began, and what had
+// been counted by then. A restart loses it: a step then counts from nothing, and
+// its time from the status.
+type rollouts struct {
+	observe func(namespace, revision string) record.Summary // nil: nothing is known
 
-// seen is how the new revision of a rollout did since its present step began.
-type seen struct {
+	mu sync.Mutex
+	m  map[rolloutKey]stepStart
+}
+
+// rolloutKey is one rollout of an object, which may have several.
+type rolloutKey struct {
+	store.Key
+	part string
+}
+
+type stepStart struct {
+	to    string
+	step  int
 	since time.Time
-	record.Summary
+	base  record.Summary
 }
 
-// step moves a rollout on; it depends on its arguments alone. was is what it
-// returned last, nil at first; latest is the newest revision that works. It
-// returns nil where nothing is rolled out because all of it goes to latest.
-//
-// A rollout begins when latest changes. With steps a newer one replaces it, and
-// what was not yet proven gets nothing; with a duration the shares are stacked.
-func step(spec *api.Rollout, was *api.RolloutStatus, latest string, how seen, now time.Time) *api.RolloutStatus {
-	switch {
-	case latest == "":
-		return nil
-	case spec == nil && was != nil && was.Phase == api.RolloutRolledBack && was.To == latest:
-		return was // what failed does not come back because nobody watches any more
-	case spec == nil:
-		return nil
-	case was == nil || len(was.Shares) == 0:
-		return begun(spec, nil, latest, now)
-	case was.To != latest:
-		return begun(spec, was, latest, now)
-	case was.Phase != api.RolloutProgressing:
-		return was
+func newRollouts(observe func(namespace, revision string) record.Summary) *rollouts {
+	return &rollouts{observe: observe, m: map[rolloutKey]stepStart{}}
+}
+
+// seen is how a rollout did since its present step began.
+func (x *rollouts) seen(k store.Key, part string, s *api.RolloutStatus) rollout.Seen {
+	if s == nil || s.Phase != api.RolloutProgressing {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		delete(x.m, rolloutKey{k, part})
+		return rollout.Seen{}
 	}
-	if why := judge(spec, was, how); why != "" {
-		return &api.RolloutStatus{
-			Phase: api.RolloutRolledBack, To: latest, Shares: []api.Share{{Revision: was.Shares[0].Revision, Percent: 100}},
-			Step: was.Step, Started: was.Started, Stepped: api.NewTime(now), Message: why,
+	var now record.Summary
+	if x.observe != nil {
+		now = x.observe(k.Namespace, s.To)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	was, ok := x.m[rolloutKey{k, part}]
+	if !ok || was.to != s.To || was.step != s.Step {
+		was = stepStart{to: s.To, step: s.Step, base: now, since: time.Now()}
+		if s.Stepped != nil && time.Since(s.Stepped.Time) > time.Second { // times are kept in whole seconds
+			was.since = s.Stepped.Time
+		}
+		x.m[rolloutKey{k, part}] = was
+	}
+	return rollout.Seen{Since: was.since, Summary: now.Since(was.base)}
+}
+
+// forget drops what is known of k's rollouts.
+func (x *rollouts) forget(k store.Key) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for at := range x.m {
+		if at.Key == k {
+			delete(x.m, at)
 		}
 	}
-	if now.Sub(how.since) < every(spec, was) || how.Calls < uint64(spec.MinRequests) {
-		return was
-	}
-	next := *was
-	next.Step++
-	next.Stepped = api.NewTime(now)
-	if spec.Duration != nil {
-		next.Shares = api.Shift(was.Shares, max(was.Size, 1))
-	} else {
-		next.Shares = shared(was.Shares[0].Revision, latest, percentOf(spec, next.Step))
-	}
-	if done(spec, &next) {
-		return finished(&next)
-	}
-	return &next
-}
-
-// begun is the first step towards latest.
-func begun(spec *api.Rollout, was *api.RolloutStatus, latest string, now time.Time) *api.RolloutStatus {
-	t := api.NewTime(now)
-	next := &api.RolloutStatus{Phase: api.RolloutProgressing, To: latest, Step: 1, Started: t, Stepped: t}
-	stable := latest
-	if was != nil {
-		stable = was.Shares[0].Revision // the oldest is what is proven
-	}
-	switch {
-	case stable == latest:
-		next.Shares = []api.Share{{Revision: latest, Percent: 100}}
-		return finished(next)
-	case spec.Duration != nil:
-		next.Shares = api.BeginShift(was.Shares, latest)
-		size, wait := api.PlanShift(100, spec.Duration.Duration, 0)
-		next.Size, next.Every = size, &api.Duration{Duration: wait}
-	default:
-		next.Shares = shared(stable, latest, percentOf(spec, 1))
-	}
-	return next
-}
-
-func finished(s *api.RolloutStatus) *api.RolloutStatus {
-	return &api.RolloutStatus{
-		Phase: api.RolloutDone, To: s.To, Shares: []api.Share{{Revision: s.To, Percent: 100}}, Step: s.Step, Started: s.Started, Stepped: s.Stepped,
-	}
-}
-
-// done reports whether s is what a rollout ends in: after the last step, with
-// all of it at one revision.
-func done(spec *api.Rollout, s *api.RolloutStatus) bool {
-	if spec.Duration != nil {
-		return len(s.Shares) == 1
-	}
-	return s.Step > len(spec.Steps)
-}
-
-// percentOf is what the new revision gets in a step, which counts from 1.
-func percentOf(spec *api.Rollout, n int) int {
-	if n > len(spec.Steps) {
-		return 100
-	}
-	return spec.Steps[max(n, 1)-1]
-}
-
-func shared(from, to string, percent int) []api.Share {
-	return []api.Share{{Revision: from, Percent: 100 - percent}, {Revision: to, Percent: percent}}
-}
-
-// every is the time between two steps.
-func every(spec *api.Rollout, was *api.RolloutStatus) time.Duration {
-	if spec.Duration != nil {
-		return was.Every.Or(time.Second)
-	}
-	return spec.Interval.Or(defaultInterval)
-}
-
-// judge says why the new revision must go, or nothing.
-func judge(spec *api.Rollout, was *api.RolloutStatus, how seen) string {
-	need := uint64(spec.MinRequests)
-	if need == 0 {
-		need = api.RolloutJudged
-	}
-	if how.Calls < need {
-		return ""
-	}
-	at := was.Shares[len(was.Shares)-1].Percent
-	if most := spec.MaxErrorPercent; most != nil && how.Errors*100 > uint64(*most)*how.Calls {
-		return fmt.Sprintf("at %d %% of the requests, %d of its %d answers were errors (%.3g %%, at most %d %% are allowed)",
-			at, how.Errors, how.Calls, float64(how.Errors)*100/float64(how.Calls), *most)
-	}
-	if most := spec.MaxLatency.Or(0); most > 0 {
-		if p := how.Quantile(0.99); p > most {
-			return fmt.Sprintf("at %d %% of the requests, the 99th percentile of its %d answers was %s (at most %s is allowed)", at, how.Calls, p.Round(time.Millisecond/10), most)
-		}
-	}
-	return ""
-}
-
-// wait is when to look at a rollout again; 0: not by itself.
-func wait(spec *api.Rollout, was *api.RolloutStatus, how seen, now time.Time) time.Duration {
-	if spec == nil || was == nil || was.Phase != api.RolloutProgressing {
-		return 0
-	}
-	left := every(spec, was) - now.Sub(how.since)
-	if spec.MaxErrorPercent != nil || spec.MaxLatency != nil || spec.MinRequests > 0 {
-		left = min(max(left, 200*time.Millisecond), time.Second) // it is watched
-	}
-	return max(left, 10*time.Millisecond)
 }

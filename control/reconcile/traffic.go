@@ -4,58 +4,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
-	"github.com/hearth-run/hearth/core/record"
+	"github.com/hearth-run/hearth/core/rollout"
 	"github.com/hearth-run/hearth/core/store"
 )
-
-// rollouts remembers when the present step of each rollout began, and what had
-// been counted by then. A restart loses it: a step then counts from nothing, and
-// its time from the status.
-type rollouts struct {
-	mu sync.Mutex
-	m  map[store.Key]stepStart
-}
-
-type stepStart struct {
-	to    string
-	step  int
-	since time.Time
-	base  record.Summary
-}
-
-// seen is how f's rollout did since its present step began.
-func (r *Reconciler) seen(k store.Key, s *api.RolloutStatus) seen {
-	if s == nil || s.Phase != api.RolloutProgressing {
-		r.rollouts.forget(k)
-		return seen{}
-	}
-	var now record.Summary
-	if r.cfg.Observe != nil {
-		now = r.cfg.Observe(k.Namespace, s.To)
-	}
-	x := &r.rollouts
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	was, ok := x.m[k]
-	if !ok || was.to != s.To || was.step != s.Step {
-		was = stepStart{to: s.To, step: s.Step, base: now, since: time.Now()}
-		if s.Stepped != nil && time.Since(s.Stepped.Time) > time.Second { // times are kept in whole seconds
-			was.since = s.Stepped.Time
-		}
-		x.m[k] = was
-	}
-	return seen{since: was.since, Summary: now.Since(was.base)}
-}
-
-func (x *rollouts) forget(k store.Key) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	delete(x.m, k)
-}
 
 // spread is the loop of functions with traffic of their own.
 func (r *Reconciler) spread(ctx context.Context, k store.Key) (time.Duration, error) {
@@ -71,14 +25,14 @@ func (r *Reconciler) spread(ctx context.Context, k store.Key) (time.Duration, er
 	if err != nil {
 		return 0, err
 	}
-	how, now, before, after := r.seen(k, f.Status.Rollout), time.Now(), f.Status.Rollout, f.Status.Rollout
+	how, now, before, after := r.rollouts.seen(k, "", f.Status.Rollout), time.Now(), f.Status.Rollout, f.Status.Rollout
 	moved := false
 	err = r.functionStatus(ctx, k, func(f *api.Function) bool {
 		f.Metadata.Namespace, f.Metadata.Name = k.Namespace, k.Name
 		was := f.Status.Traffic
 		defer func() { moved = !slices.Equal(was, f.Status.Traffic) }()
 		if !sameStep(before, f.Status.Rollout) { // another step than the one looked at
-			before, how = f.Status.Rollout, seen{since: now}
+			before, how = f.Status.Rollout, rollout.Seen{Since: now}
 		}
 		r.assign(f, there, how, now)
 		after = f.Status.Rollout
@@ -94,7 +48,7 @@ func (r *Reconciler) spread(ctx context.Context, k store.Key) (time.Duration, er
 			return 0, err
 		}
 	}
-	return wait(f.Spec.Rollout, after, r.seen(k, after), time.Now()), nil
+	return rollout.Wait(f.Spec.Rollout, after, r.rollouts.seen(k, "", after), time.Now()), nil
 }
 
 func sameStep(a, b *api.RolloutStatus) bool {
@@ -142,7 +96,7 @@ func (r *Reconciler) there(ctx context.Context, k store.Key, f *api.Function) (m
 // assign brings f's status up to date: its rollout, its traffic and what they
 // mean for its conditions. there has the revisions known to work; one that is
 // not in it is taken to.
-func (r *Reconciler) assign(f *api.Function, there map[string]bool, how seen, now time.Time) {
+func (r *Reconciler) assign(f *api.Function, there map[string]bool, how rollout.Seen, now time.Time) {
 	s := &f.Status
 	works := func(name string) bool { ok, known := there[name]; return ok || !known }
 	was := s.Rollout
@@ -156,7 +110,7 @@ func (r *Reconciler) assign(f *api.Function, there map[string]bool, how seen, no
 		}
 	}
 	if !pinned(f) || was == nil {
-		was = step(f.Spec.Rollout, was, s.LatestReadyRevision, how, now)
+		was = rollout.Step(f.Spec.Rollout, was, s.LatestReadyRevision, how, now)
 	}
 	s.Rollout = was
 	r.rolledOut(f, now)
@@ -207,7 +161,7 @@ func (r *Reconciler) shares(f *api.Function) (out []api.TrafficShare) {
 			out = append(out, x)
 			continue
 		}
-		parts := portion(s.Rollout.Shares, t.Percent)
+		parts := rollout.Portion(s.Rollout.Shares, t.Percent)
 		at := slices.IndexFunc(parts, func(p api.Share) bool { return p.Revision == x.Revision })
 		if x.Percent = 0; at >= 0 {
 			x.Percent = parts[at].Percent
@@ -220,24 +174,6 @@ func (r *Reconciler) shares(f *api.Function) (out []api.TrafficShare) {
 				out = append(out, api.TrafficShare{Revision: p.Revision, Percent: p.Percent, Latest: true})
 			}
 		}
-	}
-	return out
-}
-
-// portion divides percent as shares divide 100; the newest gets at least 1, and
-// none is lost by rounding.
-func portion(shares []api.Share, percent int) []api.Share {
-	out, left := slices.Clone(shares), percent
-	for i := len(out) - 1; i > 0; i-- {
-		n := (out[i].Percent*percent + 50) / 100
-		if out[i].Percent > 0 {
-			n = max(n, 1)
-		}
-		out[i].Percent = min(n, left)
-		left -= out[i].Percent
-	}
-	if len(out) > 0 {
-		out[0].Percent = left
 	}
 	return out
 }
