@@ -59,7 +59,8 @@ func (x *rollouts) seen(k store.Key, part string, s *api.RolloutStatus) rollout.
 		}
 		x.m[rolloutKey{k, part}] = was
 	}
-	return rollout.Seen{Since: was.since, Summary: now.Since(was.base)}
+	calls := now.Since(was.base)
+	return rollout.Seen{Since: was.since, Calls: calls.Calls, Errors: calls.Errors, P99: calls.Quantile(0.99)}
 }
 
 // forget drops what is known of k's rollouts.

@@ -10,15 +10,15 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/api"
-	"github.com/hearth-run/hearth/core/record"
 )
 
 const defaultInterval = time.Minute
 
 // Seen is how the new revision of a rollout did since its present step began.
 type Seen struct {
-	Since time.Time
-	record.Summary
+	Since         time.Time
+	Calls, Errors uint64
+	P99           time.Duration // 99 of 100 calls took no longer
 }
 
 // Step moves a rollout on; it depends on its arguments alone. was is what it
@@ -137,7 +137,7 @@ func judge(spec *api.Rollout, was *api.RolloutStatus, how Seen) string {
 			at, how.Errors, how.Calls, float64(how.Errors)*100/float64(how.Calls), *most)
 	}
 	if most := spec.MaxLatency.Or(0); most > 0 {
-		if p := how.Quantile(0.99); p > most {
+		if p := how.P99; p > most {
 			return fmt.Sprintf("at %d %% of the requests, the 99th percentile of its %d answers was %s (at most %s is allowed)", at, how.Calls, p.Round(time.Millisecond/10), most)
 		}
 	}

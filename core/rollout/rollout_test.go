@@ -8,14 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/hearth-run/hearth/api"
-	"github.com/hearth-run/hearth/core/record"
 )
-
-func summary(calls, errors int, took time.Duration) (s record.Summary) {
-	s.Calls, s.Errors = uint64(calls), uint64(errors)
-	s.Durations[record.DurationBucket(took)] = uint64(calls)
-	return s
-}
 
 // TestStepProperties: whatever is observed and whenever it is asked, no share is
 // lost, a progressing rollout never gives the new revision less, a judged one
@@ -61,7 +54,7 @@ func TestStepProperties(t *testing.T) {
 			calls := rapid.SampledFrom([]int{0, 1, 9, 10, 60, 1000}).Draw(t, "calls")
 			errors := rapid.IntRange(0, calls).Draw(t, "errors")
 			took := rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second}).Draw(t, "took")
-			how := Seen{since, summary(calls, errors, took)}
+			how := Seen{Since: since, Calls: uint64(calls), Errors: uint64(errors), P99: took}
 			next := Step(spec, s, latest, how, now)
 			if next.To != latest {
 				t.Fatalf("%+v is not about %s", next, latest)
@@ -110,7 +103,7 @@ func TestStepProperties(t *testing.T) {
 			if now = now.Add(time.Minute); i > 200 {
 				t.Fatalf("no end: %+v", s)
 			}
-			s = Step(spec, s, latest, Seen{now.Add(-11 * time.Minute), summary(100, 0, time.Millisecond)}, now)
+			s = Step(spec, s, latest, Seen{Since: now.Add(-11 * time.Minute), Calls: 100, P99: time.Millisecond}, now)
 		}
 	})
 }
