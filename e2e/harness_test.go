@@ -38,6 +38,13 @@ func TestMain(m *testing.M) {
 		return
 	}
 	http.DefaultClient.Timeout = patience // a call that hangs fails its test, not the run
+	switch os.Getenv("HEARTH_E2E_PART") {
+	case "neighbour":
+		beNeighbour()
+	case "machine":
+		binary = os.Getenv("HEARTH_E2E_BINARY")
+		os.Exit(m.Run())
+	}
 	dir, err := os.MkdirTemp("", "hearth-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
