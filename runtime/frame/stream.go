@@ -213,7 +213,8 @@ func (s *stream) setDeadline(d time.Duration, expired func(*stream)) {
 	}
 	s.deadline, s.expired = time.Now().Add(d), expired
 	if s.timer == nil {
-		s.timer = time.AfterFunc(d, s.fire)
+		c := s.c // fire has no lock yet when it must know whose it is
+		s.timer = time.AfterFunc(d, func() { s.fire(c) })
 	} else {
 		s.timer.Reset(d)
 	}
@@ -221,10 +222,10 @@ func (s *stream) setDeadline(d time.Duration, expired func(*stream)) {
 
 // fire is the timer's function. The stream may by then serve another call,
 // whose deadline is then a later one.
-func (s *stream) fire() {
-	s.c.mu.Lock()
-	defer s.c.mu.Unlock()
-	s.c.stuck()
+func (s *stream) fire(c *conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stuck()
 	if s.deadline.IsZero() || s.refs == 0 || s.err != nil {
 		return
 	}

@@ -53,6 +53,7 @@ type call struct {
 	out    int64
 	body   body
 	pumped chan struct{} // closed when the body is no longer read; nil: not pumped
+	opened *opened       // it goes on without the handler; nil: it does not
 
 	fields  []frame.Field // scratch for the request's header
 	scratch []byte
@@ -68,39 +69,62 @@ func (g *Gateway) begin(w http.ResponseWriter, r *http.Request) *call {
 	return c
 }
 
-// end writes down what happened and gives c back.
+// end writes down what happened, unless the call goes on, and gives c back.
 func (g *Gateway) end(c *call) {
-	took := time.Since(c.start)
-	if c.rev != nil {
-		if o := c.rev.seen.Load(); o != nil && !c.mirrored {
-			status := c.status
-			if c.fault || c.code != "" && c.code.Row().Status >= 500 { // also one that broke off in the middle
-				status = http.StatusInternalServerError
-			}
-			o.done(status, took)
-		}
+	var seen *observed
+	if c.rev != nil && !c.mirrored {
+		seen = c.rev.seen.Load()
 	}
-	if c.counts != nil {
-		c.counts.done(c.status, took)
-	} else {
-		g.m.none.done(c.status, took)
-	}
-	if g.c.Records != nil && c.fn != nil {
+	k := record.Call{Status: c.status}
+	if c.fn != nil {
 		path, _, _ := strings.Cut(c.path, "?")
-		k := record.Call{
+		k = record.Call{
 			Time: c.start, Request: c.id, Tenant: c.fn.namespace, Function: c.fn.name, Instance: c.instance,
-			Method: c.r.Method, Path: path, Status: c.status, Duration: took, Queued: c.queued, Cold: c.cold,
+			Method: c.r.Method, Path: path, Status: c.status, Queued: c.queued, Cold: c.cold,
 			In: c.body.n.Load(), Out: c.out, Code: string(c.code), Trace: c.trace[3:35], Route: c.target.route,
 		}
 		if c.rev != nil {
 			k.Revision = c.rev.name
 		}
-		g.c.Records.AddCall(k)
+	}
+	if c.opened != nil {
+		g.open(c.opened, k, c.counts, seen)
+	} else {
+		fault := c.fault || c.code != "" && c.code.Row().Status >= 500 // also one that broke off in the middle
+		g.note(&k, time.Since(c.start), c.counts, seen, fault)
 	}
 	fields, scratch, small := c.fields[:cap(c.fields)], c.scratch[:0], c.small
 	clear(fields)
 	*c = call{fields: fields[:0], scratch: scratch, small: small}
 	g.pool.Put(c)
+}
+
+// note writes a call down: as a record where it is of a function, in the counts
+// of the function, and in those of the revision, where it is watched.
+func (g *Gateway) note(k *record.Call, took time.Duration, counts *counts, seen *observed, fault bool) {
+	if seen != nil {
+		seen.done(k.Status, fault, took)
+	}
+	if counts == nil {
+		counts = &g.m.none
+	}
+	counts.done(k.Status, took)
+	if g.c.Records != nil && k.Function != "" {
+		k.Duration = took
+		g.c.Records.AddCall(*k)
+	}
+}
+
+// open joins a call's connections, and ends the call when they have ended.
+func (g *Gateway) open(o *opened, k record.Call, counts *counts, seen *observed) {
+	l := o.lease
+	o.pair.Ended = func(in, out int64) {
+		l.Release(false)
+		counts.inFlight.Add(-1)
+		k.In, k.Out = in, out
+		g.note(&k, time.Since(k.Time), counts, seen, false)
+	}
+	g.relay.Join(o.pair)
 }
 
 // answer makes the call.
@@ -118,7 +142,11 @@ func (g *Gateway) answer(c *call) {
 	if fn != nil {
 		c.counts = g.m.of(fn)
 		c.counts.inFlight.Add(1)
-		defer c.counts.inFlight.Add(-1)
+		defer func() {
+			if c.opened == nil {
+				c.counts.inFlight.Add(-1)
+			}
+		}()
 	}
 	switch {
 	case rev == nil && (fn == nil || !fn.exists.Load()):
@@ -176,6 +204,10 @@ func (c *call) attempt(ctx *deadlineContext) (err error) {
 	}
 	broken := false
 	defer func() {
+		if c.opened != nil {
+			c.opened.lease = l
+			return
+		}
 		if broken && api.IsCode(err, api.CodeTimeout) {
 			l.Abandon()
 		} else {

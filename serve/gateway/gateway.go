@@ -13,6 +13,7 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/serve/gateway/relay"
 	"github.com/hearth-run/hearth/serve/gateway/table"
 )
 
@@ -31,6 +32,7 @@ type Gateway struct {
 	links links
 	m     metrics
 
+	relay   *relay.Relay
 	mirrors mirrors
 	certs   certs
 	acme    *autocert.Manager // nil: certificates are not got
@@ -46,7 +48,7 @@ func New(c Config) *Gateway {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{c: c, log: c.Log, ready: make(chan struct{}), asking: make(chan struct{}, 4)}
+	g := &Gateway{c: c, log: c.Log, ready: make(chan struct{}), asking: make(chan struct{}, 4), relay: relay.New()}
 	g.pool.New = func() any { return &call{} }
 	g.m.init(c.MaxSeries)
 	g.mirrors.init()
@@ -60,9 +62,11 @@ func New(c Config) *Gateway {
 // Ready is closed when the routing table was built for the first time.
 func (g *Gateway) Ready() <-chan struct{} { return g.ready }
 
-// Close ends the kept connections to instances. Calls in progress fail.
+// Close ends the kept connections to instances, and those that have changed
+// their protocol, whose calls it writes down. Other calls in progress fail.
 func (g *Gateway) Close() error {
 	g.mirrors.close()
+	g.relay.Close()
 	g.links.close()
 	return nil
 }

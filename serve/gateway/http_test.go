@@ -348,41 +348,6 @@ func TestEarlyHints(t *testing.T) {
 	})
 }
 
-func TestUpgrade(t *testing.T) {
-	both(t, api.RevisionSpec{}, func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Upgrade") != "echo" || !strings.EqualFold(r.Header.Get("Connection"), "upgrade") {
-			t.Errorf("header %v", r.Header)
-		}
-		nc, rw, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer nc.Close()
-		rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\nX-Own: 1\r\n\r\nhi!")
-		rw.Flush()
-		io.Copy(nc, rw)
-	}, func(t *testing.T, w *world) {
-		nc, br := w.raw("GET /chat HTTP/1.1\r\nHost: f.localhost\r\nConnection: keep-alive, Upgrade\r\nUpgrade: echo\r\n\r\nearly")
-		res, err := http.ReadResponse(br, nil)
-		if err != nil || res.StatusCode != 101 || res.Header.Get("Upgrade") != "echo" || res.Header.Get("X-Own") != "1" || res.Header.Get("X-Request-Id") == "" {
-			t.Fatalf("%+v %v", res, err)
-		}
-		b := make([]byte, 8)
-		if _, err := io.ReadFull(br, b); err != nil || string(b) != "hi!early" {
-			t.Fatalf("%q %v", b, err)
-		}
-		big := bytes.Repeat([]byte("w"), 1<<20)
-		go func() {
-			nc.Write(big)
-			nc.(interface{ CloseWrite() error }).CloseWrite()
-		}()
-		if got, err := io.ReadAll(br); !bytes.Equal(got, big) {
-			t.Errorf("%d bytes came back (%v), want %d", len(got), err, len(big))
-		}
-	})
-}
-
 func TestHTTP2WithoutTLS(t *testing.T) {
 	both(t, api.RevisionSpec{}, func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(w, r.Body)

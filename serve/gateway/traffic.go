@@ -69,9 +69,9 @@ type observed struct {
 	durations     [record.DurationBuckets]atomic.Uint64
 }
 
-func (o *observed) done(status int, took time.Duration) {
+func (o *observed) done(status int, fault bool, took time.Duration) {
 	o.calls.Add(1)
-	if status >= 500 {
+	if fault || status >= 500 {
 		o.errors.Add(1)
 	}
 	o.durations[record.DurationBucket(took)].Add(1)
