@@ -73,7 +73,7 @@ func TestUsageWithoutCgroups(t *testing.T) {
 	h.groups = &cgroups{}
 	b := start(t, h, Config{Args: []string{"/bin/sh", "-c", "sleep 60 & while :; do :; done"}})
 	last := engine.Usage{}
-	for deadline := time.Now().Add(20 * time.Second); last.CPU == 0 || last.Processes != 2 || last.MemoryBytes == 0; {
+	for deadline := time.Now().Add(patience); last.CPU == 0 || last.Processes != 2 || last.MemoryBytes == 0; {
 		next, err := b.Usage()
 		if err != nil || next.CPU < last.CPU || time.Now().After(deadline) {
 			t.Fatalf("%+v, %v after %+v", next, err, last)

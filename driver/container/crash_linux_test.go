@@ -1,22 +1,19 @@
 package container
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"golang.org/x/sys/unix"
 
 	"github.com/hearth-run/hearth/core/engine"
+	"github.com/hearth-run/hearth/sandbox/killtest"
 )
 
 // hearth runs a pod until it is killed.
@@ -40,15 +37,6 @@ func hearth(state, image string) int {
 	return 1
 }
 
-// poll waits for a process to end; a signal that comes meanwhile is no end.
-func poll(fd []unix.PollFd) (n int, err error) {
-	for late := time.Now().Add(patience); ; {
-		if n, err = unix.Poll(fd, int(time.Until(late).Milliseconds())); err != unix.EINTR {
-			return n, err
-		}
-	}
-}
-
 // TestNothingOutlivesAKill kills a process that runs containers.
 func TestNothingOutlivesAKill(t *testing.T) {
 	b := open(t)
@@ -67,35 +55,8 @@ func TestNothingOutlivesAKill(t *testing.T) {
 	if err := os.Rename(state+"/images", state+"/other/images"); err != nil { // it has no registry
 		t.Fatal(err)
 	}
-	stdin, _ := c.StdinPipe()
-	defer stdin.Close()
-	stdout, _ := c.StdoutPipe()
 	c.Stderr = os.Stderr
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, _ := bufio.NewReader(stdout).ReadString('\n')
-	pids := strings.Fields(line)
-	if len(pids) != 2 {
-		t.Fatalf("it said %q", line)
-	}
-	var fds []unix.PollFd
-	for _, p := range pids {
-		pid, _ := strconv.Atoi(p)
-		fd, err := unix.PidfdOpen(pid, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer unix.Close(fd)
-		fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
-	}
-	c.Process.Kill()
-	c.Wait()
-	for n := range fds {
-		if k, err := poll(fds[n : n+1]); k != 1 || err != nil {
-			t.Errorf("process %s lives on", pids[n])
-		}
-	}
+	killtest.Run(t, c, 2, nil)
 	e, h, _, err := openIn(t.Context(), state+"/other", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -76,10 +76,11 @@ type Engine struct {
 	blanks *blanks
 	slots  chan struct{} // bounds what is made at a time
 
+	ctx       context.Context // of starts; ends with Close
+	cancel    context.CancelFunc
+	starts    sync.WaitGroup
 	mu        sync.Mutex
 	instances map[*instance]struct{}
-	starts    sync.WaitGroup
-	closing   chan struct{} // closed by Close
 	closed    bool
 }
 
@@ -107,8 +108,9 @@ func Open(o Options) (*Engine, error) {
 	rand.Read(b[:])
 	e := &Engine{
 		o: o, log: o.Log, host: o.Host, copies: copies, boot: strings.ToLower(base32.StdEncoding.EncodeToString(b[:])[:4]),
-		instances: map[*instance]struct{}{}, closing: make(chan struct{}), slots: make(chan struct{}, 2*runtime.NumCPU()),
+		instances: map[*instance]struct{}{}, slots: make(chan struct{}, 2*runtime.NumCPU()),
 	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.blanks = &blanks{engine: e, want: max(o.Blanks, 0)}
 	return e, nil
 }
@@ -175,15 +177,8 @@ func (e *Engine) begin(ctx context.Context) (context.Context, func(), error) {
 	}
 	e.starts.Add(1)
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := make(chan struct{})
-	go func() {
-		select {
-		case <-e.closing:
-			cancel(errClosing())
-		case <-stop:
-		}
-	}()
-	return ctx, func() { close(stop); cancel(nil); e.starts.Done() }, nil
+	stop := context.AfterFunc(e.ctx, func() { cancel(errClosing()) })
+	return ctx, func() { stop(); cancel(nil); e.starts.Done() }, nil
 }
 
 func errClosing() error { return api.Errorf(api.CodeStartFailed, "the engine is closing") }
@@ -196,7 +191,7 @@ func (e *Engine) Close(ctx context.Context) error {
 		return nil
 	}
 	e.closed = true
-	close(e.closing)
+	e.cancel()
 	var all []*instance
 	for i := range e.instances {
 		all = append(all, i)

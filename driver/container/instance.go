@@ -47,6 +47,8 @@ type instance struct {
 	steady steady
 	told   atomic.Bool // to end
 
+	left bool // under the engine's lock: it is no longer one of the engine's
+
 	ending chan struct{} // closed when the first container has ended
 	first  *box          // that ended; valid once ending is closed
 }
@@ -204,6 +206,7 @@ func (i *instance) abandon() {
 func (e *Engine) leave(i *instance) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	i.left = true
 	delete(e.instances, i)
 }
 

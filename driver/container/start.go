@@ -58,7 +58,9 @@ func (e *Engine) admit(i *instance) (engine.Instance, error) {
 		<-i.Done()
 		return nil, errClosing()
 	}
-	e.instances[i] = struct{}{}
+	if !i.left { // else it has ended already
+		e.instances[i] = struct{}{}
+	}
 	e.mu.Unlock()
 	i.live()
 	return i, nil

@@ -70,7 +70,7 @@ func TestRenewal(t *testing.T) {
 	in := b.start(t, s)
 	for n := 1; n < 4; n++ {
 		want := fmt.Sprintf("%s %d", in.ID(), n)
-		for deadline := time.Now().Add(20 * time.Second); ; {
+		for deadline := time.Now().Add(patience); ; {
 			got := ask(t, in, "/?read=/v/sub/token")
 			if got == want {
 				break

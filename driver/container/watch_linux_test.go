@@ -13,7 +13,7 @@ import (
 // becomes waits until an instance is ready, or is not.
 func becomes(t *testing.T, in engine.Instance, want bool) {
 	t.Helper()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(patience)
 	for {
 		now, changed := in.(engine.Probed).Ready()
 		if now == want {
