@@ -5,19 +5,17 @@ import (
 	"sync"
 
 	"github.com/hearth-run/hearth/sandbox"
+	"github.com/hearth-run/hearth/serve/gateway"
 	"github.com/hearth-run/hearth/serve/names"
 )
-
-// clusterDomain ends the names instances know each other by.
-const clusterDomain = "cluster.local"
 
 // lobby is where instances with a private network ask for names and call each
 // other, whatever port the gateway has for the rest of the world.
 func (n *Node) lobby() sandbox.Lobby {
-	return sandbox.Lobby{Domain: clusterDomain, Open: func(s sandbox.LobbySockets) (end func()) {
+	return sandbox.Lobby{Domain: gateway.ClusterDomain, Open: func(s sandbox.LobbySockets) (end func()) {
 		ctx, cancel := context.WithCancel(context.Background())
 		answers := names.New(names.Config{
-			Domain: clusterDomain, Address: s.Address, Known: n.gateway.Resolves, Tenant: n.engine.Host().TenantAt, Log: n.cfg.Log,
+			Domain: gateway.ClusterDomain, Address: s.Address, Known: n.gateway.Resolves, Tenant: n.engine.Host().TenantAt, Log: n.cfg.Log,
 		})
 		var wg sync.WaitGroup
 		wg.Go(func() { n.end(answers.Serve(ctx, s.Names, s.Streams)) })

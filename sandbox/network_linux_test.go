@@ -126,6 +126,16 @@ func networkTest(args []string) int {
 	check("lobby without a network", refused(ask(NetworkNone, front+":80")), true)
 	finding := h.CheckNames(ctx)
 	check("names: "+finding.Detail, finding.OK, true)
+	// Another firewall of the host drops what it does not know.
+	c := &nftables.Conn{}
+	policy := nftables.ChainPolicyDrop
+	other := c.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: "other"})
+	c.AddChain(&nftables.Chain{Name: "forward", Table: other, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter, Policy: &policy})
+	check("another firewall", c.Flush(), nil)
+	finding = h.CheckNames(ctx)
+	check("names through another firewall: "+finding.Detail, finding.OK, false)
+	check("what helps", strings.Contains(finding.Fix, "firewall"), true)
+	check("no other firewall", dropTable("other"), nil)
 	server.SetTenant("shop")
 	addr, _ := netip.AddrFromSlice(serverIP.To4())
 	check("tenant", h.TenantAt(addr), "shop")
@@ -151,15 +161,15 @@ func networkTest(args []string) int {
 
 	// The host connects to the fixed port on the box's own loopback.
 	begin := time.Now()
-	c, err := server.Dial(ctx, "tcp", "127.0.0.1:8888")
+	own, err := server.Dial(ctx, "tcp", "127.0.0.1:8888")
 	if err != nil {
 		fmt.Println("FAIL dial inside:", err)
 		return 1
 	}
 	fmt.Println("dial inside:", time.Since(begin))
-	b, _ := io.ReadAll(c)
+	b, _ := io.ReadAll(own)
 	check("dial inside", string(b), "from inside")
-	c.Close()
+	own.Close()
 	l, err := server.Listen("tcp", "127.0.0.1:9999")
 	check("listen inside", err, nil)
 	if err == nil {

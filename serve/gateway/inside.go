@@ -6,8 +6,11 @@ import (
 	"strings"
 )
 
+// ClusterDomain ends the names instances know each other by.
+const ClusterDomain = "cluster.local"
+
 // clusterSuffix ends the full names of what can be called from inside only.
-const clusterSuffix = ".svc.cluster.local"
+const clusterSuffix = ".svc." + ClusterDomain
 
 // clusterHost tells whether host is a name that is known inside only: nobody
 // but this machine and its instances gets an answer there.

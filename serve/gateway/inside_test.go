@@ -26,6 +26,7 @@ func inner(w *world) {
 	w.route("local", api.RouteSpec{Hosts: []string{"svc.default.svc.cluster.local", "svc.default.svc"}, Prefix: "/", Targets: to})
 	w.route("post", api.RouteSpec{Host: "post.default.svc.cluster.local", Prefix: "/in", Methods: []string{"POST"}, Targets: to})
 	w.route("wild", api.RouteSpec{Host: "*.wild.svc.cluster.local", Prefix: "/", Targets: to})
+	w.route("secure", api.RouteSpec{Hosts: []string{"secure.test", "secure.default.svc.cluster.local"}, Prefix: "/", Targets: to, TLS: &api.RouteTLS{Redirect: true}})
 	w.route("open", api.RouteSpec{Host: "open.test", Prefix: "/", Targets: to})
 }
 
@@ -64,6 +65,12 @@ func TestInside(t *testing.T) {
 	}
 	if rec := ask("GET", "post.default.svc.cluster.local", "/in/x", "127.0.0.1:1"); rec.Code != 405 {
 		t.Errorf("GET inside: %d", rec.Code)
+	}
+
+	for host, want := range map[string]int{"secure.test": 301, "secure.default.svc.cluster.local": 200} {
+		if rec := ask("GET", host, "/x", "127.0.0.1:1"); rec.Code != want {
+			t.Errorf("%s, which is for TLS: %d", host, rec.Code)
+		}
 	}
 
 	// From outside nothing differs from a host nobody has, with or without a

@@ -45,7 +45,7 @@ func (s *state) rules(namespace string, spec *api.RouteSpec) *rules {
 
 // before answers c without a target where the rules say so.
 func (x *rules) before(c *call) (done bool) {
-	if x.secure && !c.secure() {
+	if x.secure && !c.secure() && !c.match.Entry.Local { // inside there is no TLS
 		c.redirect(http.StatusMovedPermanently, "https", c.g.secureHost(c.r.Host), c.r.RequestURI)
 		return true
 	}
