@@ -282,7 +282,7 @@ func (n *Node) Close(ctx context.Context) error {
 		if errors.Is(scaled, context.DeadlineExceeded) {
 			scaled = nil // calls were cut off after the time to drain, as documented
 		}
-		n.closed = errors.Join(scaled, n.engines.Close(hard), n.records.Close(), n.store.Close())
+		n.closed = errors.Join(scaled, n.gateway.Close(), n.engines.Close(hard), n.records.Close(), n.store.Close())
 		n.lock.release()
 	})
 	return n.closed
