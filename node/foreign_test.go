@@ -43,8 +43,11 @@ func newPods() pods {
 			fmt.Fprintf(w, "%s %s %s %s", env["K_REVISION"], env["K_SERVICE"], env["PORT"], env["WHO"])
 		})
 	}}
+	failing := memory.Program{Main: func(*memory.Process) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", http.StatusInternalServerError) })
+	}}
 	broken := memory.Program{StartError: &api.Error{Code: api.CodeStartFailed, Message: "user-container exited with status 3", Detail: "ImportError: no module named shop"}}
-	return pods{memory.NewEngine(memory.EngineOptions{Programs: map[string]memory.Program{"dev.local/echo:1": echo, "dev.local/broken:1": broken}})}
+	return pods{memory.NewEngine(memory.EngineOptions{Programs: map[string]memory.Program{"dev.local/echo:1": echo, "dev.local/broken:1": broken, "dev.local/failing:1": failing}})}
 }
 
 func knativeKind(resource string) api.Kind {
@@ -296,6 +299,44 @@ func TestKnativeLosesNothing(t *testing.T) {
 	callers.Wait()
 	if calls.Load() < 100 {
 		t.Errorf("only %d calls were made", calls.Load())
+	}
+}
+
+// TestKnativeJudged: a revision whose answers are errors is taken back by itself,
+// and the Service says why.
+func TestKnativeJudged(t *testing.T) {
+	cfg := config(t)
+	cfg.Containers = newPods()
+	n, c := up(t, cfg)
+	judged := func(image string) string {
+		return strings.Replace(serviceOf(image, "x", ""), `"name":"hello"`, `"name":"hello","annotations":{"hearth.run/rollout-steps":"50","hearth.run/rollout-interval":"1h","hearth.run/rollout-max-error-percent":"10"}`, 1)
+	}
+	settle(t, c, judged("dev.local/echo:1"), ready)
+	settle(t, c, judged("dev.local/failing:1"), func(s *knative.Service) bool { return len(s.Status.Traffic) == 2 })
+	var r api.Condition
+	for deadline := time.Now().Add(30 * time.Second); r.Reason != "RolledBack"; {
+		if ask(t, n, "hello.default.localhost"); time.Now().After(deadline) {
+			t.Fatalf("not taken back: %+v", r)
+		}
+		s, err := client.As[knative.Service](c.Get(t.Context(), ksvc(), "hello"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, _ = s.Status.Conditions.Get("Ready")
+	}
+	if r.Status != api.False || !strings.Contains(r.Message, `"hello-00002" was rolled back: at 50 % of the requests`) {
+		t.Errorf("%+v", r)
+	}
+	for range 10 {
+		if got := ask(t, n, "hello.default.localhost"); !strings.HasPrefix(got, "hello-00001 ") {
+			t.Errorf("after that %q answers", got)
+		}
+	}
+	s := settle(t, c, judged("dev.local/echo:1"), func(s *knative.Service) bool {
+		return s.Status.LatestReadyRevisionName == "hello-00003" && len(s.Status.Traffic) == 2
+	})
+	if s.Status.Traffic[1].RevisionName != "hello-00003" {
+		t.Errorf("a better one: %+v", s.Status.Traffic)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/record"
+	"github.com/hearth-run/hearth/core/rollout"
 	"github.com/hearth-run/hearth/core/store"
 )
 
@@ -40,6 +42,10 @@ type View interface {
 	// Images are the references with digests that stand for the images of the
 	// Outcome.Resolve with that uid, or why there are none; false: not known yet.
 	Images(uid string) (byReference map[string]string, err error, known bool)
+	// Seen is how the calls of the native revision a rollout leads to went since
+	// its present step began; k has that rollout, among others that part tells
+	// apart. nil forgets it.
+	Seen(k store.Key, part string, r *api.RolloutStatus) rollout.Seen
 	// Replicas is how many instances of a native revision are ready, and how
 	// many are wanted.
 	Replicas(namespace, revision string) (ready, wanted int)
@@ -74,6 +80,9 @@ type ForeignConfig struct {
 	Check func(ctx context.Context, r *api.Revision) error
 	// Replicas counts the instances of a native revision; nil: none.
 	Replicas func(namespace, revision string) (ready, wanted int)
+	// Observe tells how the calls of a native revision went that is one of several
+	// a route leads to, as far as is known; nil: nothing is.
+	Observe func(namespace, revision string) record.Summary
 	// Retire is told of each native revision that went.
 	Retire func(r *api.Revision)
 
@@ -279,6 +288,7 @@ func (f *Foreign) enqueue(r store.Record) {
 func (f *Foreign) gone(r store.Record) {
 	f.soft.forget(r.Key)
 	f.mirror.forgetImages(uidOf(r.Value))
+	f.mirror.rollouts.forget(r.Key)
 	if r.Key.Resource != api.Revisions || f.cfg.Retire == nil {
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/rollout"
 	"github.com/hearth-run/hearth/core/store"
 )
 
@@ -15,6 +16,7 @@ type mirror struct {
 	cfg       ForeignConfig
 	resources []string
 	held      map[string]bool
+	rollouts  *rollouts
 
 	mu      sync.RWMutex
 	records map[store.Key]store.Record
@@ -34,7 +36,7 @@ type images struct {
 
 func newMirror(cfg ForeignConfig) *mirror {
 	m := &mirror{
-		cfg: cfg, held: map[string]bool{}, records: map[store.Key]store.Record{}, needs: map[store.Key]map[store.Key]bool{},
+		cfg: cfg, rollouts: newRollouts(cfg.Observe), held: map[string]bool{}, records: map[store.Key]store.Record{}, needs: map[store.Key]map[store.Key]bool{},
 		owned: map[string]map[store.Key]bool{}, images: map[string]images{}, gone: map[store.Key]int64{},
 	}
 	for _, r := range slices.Concat(cfg.Dialect.Kinds(), cfg.Dialect.Reads(), []string{api.Revisions}) {
@@ -96,6 +98,11 @@ func (m *mirror) forgetImages(uid string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.images, uid)
+}
+
+// Seen implements View.
+func (m *mirror) Seen(k store.Key, part string, r *api.RolloutStatus) rollout.Seen {
+	return m.rollouts.seen(k, part, r)
 }
 
 // Replicas implements View.

@@ -78,12 +78,18 @@ func (c *checker) seconds(at, word string, m map[string]string, names ...string)
 
 func (c *checker) rollout(m map[string]string) {
 	c.seconds("metadata.annotations", "rollout-duration", m, AnnotationRolloutDuration, GroupServing+"/rolloutDuration")
+	judgedSpec(m, c.rolloutDuration(m), &c.faults)
 }
 
 // template checks what revisions are stamped from; parent is the metadata of the
 // object it stands in.
 func (c *checker) template(at string, parent api.Meta, t Template) {
 	notes := at + ".metadata.annotations"
+	for _, k := range sorted(t.Metadata.Annotations) {
+		if strings.HasPrefix(k, rolloutPrefix) {
+			c.add(fmt.Sprintf("invalid key name %q", k), "move it to metadata.annotations: it is about the Service, not about one revision", notes)
+		}
+	}
 	c.revision(at+".spec", t.Spec)
 	c.autoscaling(notes, t.Metadata.Annotations)
 	c.networking(notes, t.Metadata.Annotations)

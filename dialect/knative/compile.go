@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/rollout"
 	"github.com/hearth-run/hearth/core/store"
 )
 
@@ -20,6 +21,9 @@ type View interface {
 	// Images are the references with digests for an Outcome.Resolve with that
 	// uid, or why there are none; false: not known yet.
 	Images(uid string) (byReference map[string]string, err error, known bool)
+	// Seen is how the calls of the revision a rollout leads to went since its step
+	// began; k has that rollout, among others that part tells apart.
+	Seen(k store.Key, part string, r *api.RolloutStatus) rollout.Seen
 	// Replicas is how many instances of a native revision are ready, and how
 	// many are wanted.
 	Replicas(namespace, revision string) (ready, wanted int)

@@ -72,6 +72,9 @@ func (s *step) route(o *Route) {
 		return
 	}
 	c.yes(ConditionAssigned)
+	if why := rolledBack(rollouts); why != "" {
+		c.no(ConditionAssigned, "RolledBack", "%s", why)
+	}
 	o.Status.Traffic = nil
 	for _, p := range shares {
 		t := Target{RevisionName: p.revision, Tag: p.tag, LatestRevision: ptr(p.latest), Percent: ptr(int64(p.percent))}

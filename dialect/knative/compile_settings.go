@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -97,6 +98,15 @@ func (s Settings) hostOf(m *api.Meta, name, domain string) string {
 		}
 	}
 	return name + "." + m.Namespace + "." + domain
+}
+
+// rolloutDuration is how long a new revision takes to get its share.
+func (s Settings) rolloutDuration(annotations map[string]string) time.Duration {
+	_, v, _ := annotation(annotations, AnnotationRolloutDuration, GroupServing+"/rolloutDuration")
+	if d, err := time.ParseDuration(v); err == nil && d >= 0 {
+		return d
+	}
+	return s.rollout
 }
 
 // tagHeaderOf says what Knative-Serving-Tag does at a Route. Unlike Knative's

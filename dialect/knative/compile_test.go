@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hearth-run/hearth/api"
+	"github.com/hearth-run/hearth/core/rollout"
 	"github.com/hearth-run/hearth/core/store"
 )
 
@@ -27,6 +28,7 @@ type world struct {
 	images   map[string]error         // by reference; resolved where there is none
 	asked    map[string]*api.Revision // by uid
 	replicas map[string][2]int
+	seen     map[string]rollout.Seen // by native revision, since its step began
 	links    map[store.Key]link
 	events   []string
 	writes   int
@@ -97,6 +99,16 @@ func (w *world) Images(uid string) (map[string]string, error, bool) {
 }
 
 func (w *world) Replicas(_, name string) (int, int) { return w.replicas[name][0], w.replicas[name][1] }
+
+// Seen implements View: a step began when the status says.
+func (w *world) Seen(_ store.Key, _ string, r *api.RolloutStatus) rollout.Seen {
+	if r == nil {
+		return rollout.Seen{}
+	}
+	s := w.seen[r.To]
+	s.Since = r.Stepped.Time
+	return s
+}
 
 func (w *world) keys() []store.Key {
 	return slices.SortedFunc(maps.Keys(w.recs), store.Compare)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/hearth-run/hearth/api"
 )
@@ -25,17 +24,16 @@ const annotationRollout = "hearth.run/rollout"
 
 // traffic resolves a Route's targets to revisions that are ready. prior is the
 // native route as it is, nil for none, and inEffect whether the gateway has it.
-func (s *step) traffic(o *Route, prior *draft, inEffect bool) ([]share, []rollout, *badTarget) {
-	var was []rollout
+func (s *step) traffic(o *Route, prior *draft, inEffect bool) ([]share, []rolling, *badTarget) {
+	var was []rolling
 	if prior != nil {
 		_ = json.Unmarshal([]byte(prior.m.Annotations[annotationRollout]), &was) // none then
 	}
-	d := s.set.rollout
-	if v, err := time.ParseDuration(o.Metadata.Annotations[AnnotationRolloutDuration]); err == nil && v >= 0 {
-		d = v
-	}
+	d := s.set.rolloutDuration(o.Metadata.Annotations)
+	spec := judgedSpec(o.Metadata.Annotations, d, &faults{}) // admission found none
+	judged := map[string]*api.RolloutStatus{}
 	var shares []share
-	var rollouts []rollout
+	var rollouts []rolling
 	for _, t := range o.Spec.Traffic {
 		percent := 0
 		if t.Percent != nil {
@@ -52,7 +50,17 @@ func (s *step) traffic(o *Route, prior *draft, inEffect bool) ([]share, []rollou
 		if bad != nil {
 			return nil, nil, bad
 		}
-		move := func(w wish) rollout {
+		if _, known := judged[t.ConfigurationName]; !known {
+			r := s.judge(spec, was, t.ConfigurationName, latest)
+			if judged[t.ConfigurationName] = r; r != nil {
+				rollouts = append(rollouts, rolling{Configuration: t.ConfigurationName, Judged: r})
+			}
+		}
+		if r := judged[t.ConfigurationName]; r != nil {
+			shares = append(shares, judgedShares(r, percent, t.Tag)...)
+			continue
+		}
+		move := func(w wish) rolling {
 			r, wait := advance(find(was, w), w, d, inEffect, s.answers, s.now)
 			if wait > 0 {
 				s.again(wait)
@@ -62,7 +70,7 @@ func (s *step) traffic(o *Route, prior *draft, inEffect bool) ([]share, []rollou
 		}
 		w := wish{configuration: t.ConfigurationName, tag: t.Tag, latest: latest, percent: percent}
 		all := move(w)
-		var own rollout
+		var own rolling
 		if t.Tag != "" { // all of its own address's requests move likewise
 			w.own, w.percent = true, 100
 			own = move(w)
@@ -74,7 +82,7 @@ func (s *step) traffic(o *Route, prior *draft, inEffect bool) ([]share, []rollou
 
 // joined are the shares of a target that follows the latest revision, that one
 // last: of the Route's requests as all says, of its tag's as own says.
-func joined(tag string, all, own rollout) (out []share) {
+func joined(tag string, all, own rolling) (out []share) {
 	at := func(revision string) *share {
 		i := slices.IndexFunc(out, func(p share) bool { return p.revision == revision })
 		if i < 0 {
@@ -96,9 +104,9 @@ func joined(tag string, all, own rollout) (out []share) {
 	return out
 }
 
-func find(list []rollout, w wish) *rollout {
+func find(list []rolling, w wish) *rolling {
 	for i := range list {
-		if list[i].Configuration == w.configuration && list[i].Tag == w.tag && list[i].Own == w.own {
+		if list[i].Configuration == w.configuration && list[i].Tag == w.tag && list[i].Own == w.own && list[i].Judged == nil {
 			return &list[i]
 		}
 	}

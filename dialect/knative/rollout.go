@@ -6,10 +6,10 @@ import (
 	"github.com/hearth-run/hearth/api"
 )
 
-// rollout is how far one target's move to its latest revision is. The list of a
+// rolling is how far one target's move to its latest revision is. The list of a
 // Route's is kept as JSON in an annotation of its native route, which is all
 // that is needed to go on after a restart.
-type rollout struct {
+type rolling struct {
 	Configuration string        `json:"configurationName"`
 	Tag           string        `json:"tag,omitempty"`
 	Own           bool          `json:"own,omitempty"` // of the tag's own address, and not of the Route's
@@ -18,6 +18,8 @@ type rollout struct {
 	Size          int           `json:"stepSize,omitempty"` // 0: the first step is not in effect yet
 	Every         time.Duration `json:"stepDuration,omitempty"`
 	Next          time.Time     `json:"nextStepTime,omitzero"`
+
+	Judged *api.RolloutStatus `json:"judged,omitempty"` // instead of what stands between Tag and it
 }
 
 // wish is what a target that follows a Configuration asks for.
@@ -28,14 +30,16 @@ type wish struct {
 }
 
 // moving reports whether the rollout is under way.
-func (r rollout) moving() bool { return len(r.Shares) > 1 }
+func (r rolling) moving() bool {
+	return len(r.Shares) > 1 || r.Judged != nil && r.Judged.Phase == api.RolloutProgressing
+}
 
 // advance takes a rollout from what it was (nil: there was none) to what it is
 // at now. d is how long it takes, 0 for all at once; ready says that what the
 // last answer said is in effect; there says which revisions can still answer.
 // It also returns the time until the next step; 0: none is planned.
-func advance(was *rollout, w wish, d time.Duration, ready bool, there func(string) bool, now time.Time) (rollout, time.Duration) {
-	r := rollout{Configuration: w.configuration, Tag: w.tag, Own: w.own, Shares: []api.Share{{Revision: w.latest, Percent: w.percent}}}
+func advance(was *rolling, w wish, d time.Duration, ready bool, there func(string) bool, now time.Time) (rolling, time.Duration) {
+	r := rolling{Configuration: w.configuration, Tag: w.tag, Own: w.own, Shares: []api.Share{{Revision: w.latest, Percent: w.percent}}}
 	if was == nil || d <= 0 || w.percent <= 1 {
 		return r, 0
 	}

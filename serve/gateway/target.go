@@ -34,7 +34,27 @@ func (s *state) target(id, namespace string, spec *api.RouteSpec) *target {
 		}
 	}
 	t.split.set(shares)
+	s.watch(namespace, &t.split)
 	return t
+}
+
+// watch has the calls of the revisions a split leads to counted apart, where they
+// are several: a rollout may want to know how they do.
+func (s *state) watch(namespace string, in *split) {
+	if len(in.choices) < 2 {
+		return
+	}
+	for i := range in.choices {
+		ref := in.choices[i].revision
+		if ref == nil { // a function's own
+			continue
+		}
+		if r := ref.cur.Load(); r != nil && r.seen.Load() == nil {
+			o := &observed{}
+			s.seen.Store(namespace+"/"+r.name, o)
+			r.seen.Store(o)
+		}
+	}
 }
 
 // choose finds the revision that answers c. It returns nil when none is ready,

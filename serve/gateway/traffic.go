@@ -19,23 +19,11 @@ func (s *state) traffic(f *function, shares []api.TrafficShare) (tags bool) {
 	}
 	next := &split{}
 	list := make([]share, len(shares))
-	watched := 0
 	for i, d := range shares {
 		list[i] = share{revision: s.revision(f.namespace, d.Revision), weight: max(d.Percent, 0), tag: d.Tag}
-		if d.Percent > 0 {
-			watched++
-		}
 	}
 	next.set(list)
-	if watched > 1 { // a rollout may want to know how they do
-		for i := range next.choices {
-			if r := next.choices[i].revision.cur.Load(); r != nil && r.seen.Load() == nil {
-				o := &observed{}
-				s.seen.Store(f.namespace+"/"+r.name, o)
-				r.seen.Store(o)
-			}
-		}
-	}
+	s.watch(f.namespace, next)
 	if old != nil && old.equal(next) {
 		return false // the turns go on
 	}
