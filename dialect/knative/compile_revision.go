@@ -49,6 +49,7 @@ func (s *step) revision(o *Revision) {
 	}
 	d.annotate(api.AnnotationReserve, reserve)
 	s.put(d)
+	o.Status.LogURL = strings.ReplaceAll(s.set.logTemplate, "${REVISION_UID}", o.Metadata.UID)
 	o.Status.ContainerStatuses = statuses(native.Spec.Containers)
 	o.Status.InitContainerStatuses = statuses(native.Spec.InitContainers)
 	s.health(native, c)

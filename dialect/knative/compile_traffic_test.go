@@ -275,6 +275,7 @@ func TestSettings(t *testing.T) {
 	config("config-network", `{"autocreate-cluster-domain-claims":"true","rollout-duration":"30","http-protocol":"Redirected"}`)
 	config("config-gc", `{"retain-since-create-time":"disabled","retain-since-last-active-time":"1h","min-non-active-revisions":"2","max-non-active-revisions":"5"}`)
 	config("config-deployment", `{"progress-deadline":"90s","registries-skipping-tag-resolving":"img:1, x"}`)
+	config("config-observability", `{"logging.revision-url-template":"http://logs.example/?q=${REVISION_UID}"}`)
 	config("config-autoscaler", `{"stable-window":"30s","initial-scale":"3","enable-scale-to-zero":"false","container-concurrency-target-percentage":"0.5"}`)
 	w.apply(Services, service("img:1", ""))
 	w.apply(DomainMappings, `{"metadata":{"name":"a.test","namespace":"shop"},"spec":{"ref":{"kind":"Service","name":"hello"}}}`)
@@ -291,6 +292,9 @@ func TestSettings(t *testing.T) {
 	n := must[api.Revision](w, api.Revisions, "hello-00001").Spec
 	if a := n.Scale.Auto; n.StartTimeout.Duration != 90*time.Second || n.Containers[0].Image != "img:1" || a.Window.Duration != 30*time.Second || *a.Initial != 3 || *a.Zero || a.Utilization != 50 {
 		t.Errorf("%+v %+v", n, n.Scale.Auto)
+	}
+	if r := must[Revision](w, Revisions, "hello-00001"); r.Status.LogURL != "http://logs.example/?q="+r.Metadata.UID {
+		t.Errorf("logUrl %q", r.Status.LogURL)
 	}
 	want := retention{disabled, time.Hour, 2, 5}
 	if got := ReadSettings(w.Get).retention; got != want {
