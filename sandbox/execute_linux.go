@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -324,29 +325,14 @@ func errno(e syscall.Errno) error {
 
 // lookPath finds a program the way a shell would, inside the box.
 func lookPath(name, path string) (string, error) {
-	for i := range len(name) {
-		if name[i] == '/' {
-			return name, nil
-		}
+	if strings.Contains(name, "/") {
+		return name, nil
 	}
-	for _, d := range splitPath(path) {
+	for d := range strings.SplitSeq(path, ":") {
 		p := d + "/" + name
-		if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+		if st, err := os.Stat(p); d != "" && err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
 			return p, nil
 		}
 	}
 	return "", fmt.Errorf("no program %s in PATH %s", name, path)
-}
-
-func splitPath(s string) []string {
-	var out []string
-	for start, i := 0, 0; i <= len(s); i++ {
-		if i == len(s) || s[i] == ':' {
-			if i > start {
-				out = append(out, s[start:i])
-			}
-			start = i + 1
-		}
-	}
-	return out
 }

@@ -264,9 +264,7 @@ func (g *Registry) referrers(c *call, arg string) error {
 	if kind != "" {
 		c.w.Header().Set("OCI-Filters-Applied", "artifactType")
 	}
-	c.w.Header().Set("Content-Type", ociIndex)
-	c.w.WriteHeader(http.StatusOK)
-	return json.NewEncoder(c.w).Encode(map[string]any{"schemaVersion": 2, "mediaType": ociIndex, "manifests": list})
+	return answerAs(c.w, http.StatusOK, ociIndex, map[string]any{"schemaVersion": 2, "mediaType": ociIndex, "manifests": list})
 }
 
 // read reads a manifest that is kept.

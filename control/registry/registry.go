@@ -233,7 +233,12 @@ func (g *Registry) refuse(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func answer(w http.ResponseWriter, status int, v any) error {
-	w.Header().Set("Content-Type", "application/json")
+	return answerAs(w, status, "application/json", v)
+}
+
+func answerAs(w http.ResponseWriter, status int, mediaType string, v any) error {
+	w.Header().Set("Content-Type", mediaType)
 	w.WriteHeader(status)
-	return json.NewEncoder(w).Encode(v)
+	_ = json.NewEncoder(w).Encode(v) // who asked may be gone
+	return nil
 }

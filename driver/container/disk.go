@@ -1,11 +1,13 @@
 package container
 
 import (
+	"context"
 	"fmt"
 	"time"
 )
 
-// diskPeriod is how often what an instance has written is added up.
+// diskPeriod is how often what an instance has written is added up, at most; what
+// takes long to add up is so less often.
 const diskPeriod = 2 * time.Second
 
 // bounded tells whether anything the instance writes to disk has a limit.
@@ -25,19 +27,14 @@ func (i *instance) bounded() bool {
 
 // watchDisk kills the instance when it has written more than it may. File
 // systems count per folder only where they were made for it, so it is added up.
-func (i *instance) watchDisk() {
-	t := time.NewTicker(diskPeriod)
-	defer t.Stop()
-	for {
-		select {
-		case <-i.ending:
+func (i *instance) watchDisk(ctx context.Context) {
+	for wait := diskPeriod; pause(ctx, wait); {
+		began := time.Now()
+		if why := i.tooMuch(); why != "" {
+			i.kill(why)
 			return
-		case <-t.C:
-			if why := i.tooMuch(); why != "" {
-				i.kill(why)
-				return
-			}
 		}
+		wait = max(diskPeriod, 20*time.Since(began))
 	}
 }
 
@@ -59,7 +56,8 @@ func (i *instance) tooMuch() string {
 	return ""
 }
 
-// size writes bytes the way manifests do.
+// size writes what was measured the way manifests do, without what does not
+// matter beside ten units.
 func size(n int64) string {
 	for _, u := range []struct {
 		n int64

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/hearth-run/hearth/core/engine"
 )
@@ -26,8 +27,7 @@ func (p *prober) http(ctx context.Context, q *engine.HTTPProbe) error {
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the program's own certificate, as kubelets see it
 		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx, q.Port) },
 	}
-	path, query, _ := cutQuery(q.Path)
-	u := url.URL{Scheme: "http", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(q.Port)), Path: path, RawQuery: query}
+	u := address(q.Path, q.Port)
 	if q.TLS {
 		u.Scheme = "https"
 	}
@@ -59,16 +59,16 @@ func (p *prober) http(ctx context.Context, q *engine.HTTPProbe) error {
 	return nil
 }
 
-func cutQuery(s string) (path, query string, found bool) {
-	for i := range len(s) {
-		if s[i] == '?' {
-			return s[:i], s[i+1:], true
-		}
+// address is where a path of a probe leads to; it may have a query.
+func address(path string, port int) *url.URL {
+	u, err := url.Parse(path)
+	if err != nil {
+		u = &url.URL{Path: path} // as it was meant
 	}
-	if s == "" || s[0] != '/' {
-		s = "/" + s
+	if !strings.HasPrefix(u.Path, "/") {
+		u.Path, u.RawPath = "/"+u.Path, ""
 	}
-	return s, "", false
+	return &url.URL{Scheme: "http", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}
 }
 
 // grpc calls grpc.health.v1.Health/Check. The two messages are small enough to

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -109,7 +110,7 @@ func (i *instance) explainUnready(u *unready, limit time.Duration) error {
 		port = newProber(i, u.box, p).port()
 	}
 	listens, known := i.listening()
-	wrong := known && port != 0 && !has(listens, port)
+	wrong := known && port != 0 && !slices.Contains(listens, port)
 	var e *api.Error
 	switch {
 	case u.times > 0:
@@ -141,15 +142,6 @@ func (i *instance) listening() ([]int, bool) {
 	}
 	list, err := i.shared.Listening()
 	return list, err == nil
-}
-
-func has(list []int, n int) bool {
-	for _, x := range list {
-		if x == n {
-			return true
-		}
-	}
-	return false
 }
 
 func ports(list []int) string {

@@ -60,7 +60,7 @@ func (i *instance) live() {
 	}
 	i.mu.Unlock()
 	if i.bounded() {
-		go i.watchDisk()
+		go i.watchDisk(ctx)
 	}
 }
 

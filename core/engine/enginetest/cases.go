@@ -33,6 +33,11 @@ func startWithoutPrepare(t *testing.T, f *fixture) {
 	if in.ID() == "" {
 		t.Error("the instance has no ID")
 	}
+	if p, ok := in.(engine.Probed); ok {
+		if now, _ := p.Ready(); !now {
+			t.Error("it is started and not ready")
+		}
+	}
 	switch in.Protocol() {
 	case api.ProtocolHearth, api.ProtocolHTTP:
 	default:

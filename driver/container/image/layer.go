@@ -87,23 +87,43 @@ func (s *Store) wait(ctx context.Context, f *flight, mine bool, l kept, x *sessi
 
 // layer sees that a layer is on the disk and returns what it holds.
 func (s *Store) layer(ctx context.Context, f *flight, l kept, x *session, blob v1.Descriptor) (about, error) {
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-ctx.Done():
-		return about{}, ctx.Err()
-	}
 	to := s.at("layers", s.layerName(l.DiffID))
 	if data, err := os.ReadFile(filepath.Join(to, "layer.json")); err == nil {
 		return readAbout(data)
 	}
-	file, err := s.download(ctx, f, l, x, blob)
+	file, err := s.downloaded(ctx, f, l, x, blob)
 	if err != nil {
 		return about{}, err
 	}
 	defer os.Remove(file.Name())
 	defer file.Close()
+	give, err := take(ctx, s.unpacks)
+	if err != nil {
+		return about{}, err
+	}
+	defer give()
 	return s.unpackTo(ctx, to, file, l, x.ref)
+}
+
+// downloaded is download in its turn: one of a registry that is slow keeps only
+// other downloads waiting, and no processor.
+func (s *Store) downloaded(ctx context.Context, f *flight, l kept, x *session, blob v1.Descriptor) (*os.File, error) {
+	give, err := take(ctx, s.downloads)
+	if err != nil {
+		return nil, err
+	}
+	defer give()
+	return s.download(ctx, f, l, x, blob)
+}
+
+// take waits for one of so many places.
+func take(ctx context.Context, places chan struct{}) (give func(), err error) {
+	select {
+	case places <- struct{}{}:
+		return func() { <-places }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // unpackTo unpacks a verified blob beside and moves it to its place.

@@ -30,9 +30,10 @@ import (
 type Store struct {
 	o        Options
 	platform v1.Platform
-	slots    chan struct{} // bounds the layers being fetched
-	boot     string        // see settle
+	boot     string // see settle
 	settling sync.WaitGroup
+
+	downloads, unpacks chan struct{} // bound the layers being fetched
 
 	mu     sync.Mutex
 	known  map[string]saved // records by digest, as they are on the disk
@@ -65,7 +66,7 @@ func Open(o Options) (*Store, error) {
 		return nil, problem(err)
 	}
 	s := &Store{
-		o: o, platform: *p, slots: make(chan struct{}, min(4, max(2, runtime.NumCPU()))),
+		o: o, platform: *p, downloads: make(chan struct{}, 8), unpacks: make(chan struct{}, min(4, max(2, runtime.NumCPU()))),
 		boot: bootID(), known: map[string]saved{}, pinned: map[string]int{}, used: map[string]int{}, work: map[string]*flight{},
 	}
 	return s, s.clean()
