@@ -211,10 +211,8 @@ func TestKnativeSettings(t *testing.T) {
 		k, _ := api.FindIn(node.Kinds(), name)
 		return k
 	}
-	if _, err := c.Apply(t.Context(), of("namespace"), "knative-serving", []byte(`{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"knative-serving"}}`), client.WriteOptions{}); err != nil {
-		t.Fatal(err)
-	}
 	admin := c.In("knative-serving")
+	await(t, admin, of("configmap"), "config-observability", "the last of the ConfigMaps", func(*api.ConfigMap) bool { return true })
 	set := func(data string) error {
 		_, err := admin.Apply(t.Context(), of("configmap"), "config-defaults", []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"config-defaults"},"data":`+data+`}`), client.WriteOptions{})
 		return err

@@ -26,6 +26,9 @@ type Dialect interface {
 	Needs(r store.Record) []store.Key
 	// Touches are the objects to be stepped when r came, changed or went.
 	Touches(r store.Record) []store.Key
+	// Seeds are objects to be made where the first of them is not there, as in a
+	// fresh cluster.
+	Seeds() []store.Record
 	// Global reports whether k holds settings that concern every object.
 	Global(k store.Key) bool
 	// Step says what ought to be, seen from the object at k, which is there.
@@ -132,10 +135,31 @@ func NewForeign(cfg ForeignConfig) *Foreign {
 func (f *Foreign) Run(ctx context.Context) {
 	var loops sync.WaitGroup
 	loops.Go(func() { f.watch(ctx) })
+	loops.Go(func() { f.seed(ctx) })
 	loops.Go(func() { f.steps.run(ctx, f.cfg.Workers, f.step, f.failed) })
 	loops.Go(func() { f.images.run(ctx, 4, f.resolve, f.failed) })
 	loops.Go(func() { f.checks.run(ctx, 16, f.check, f.failed) })
 	loops.Wait()
+}
+
+// seed makes the dialect's first objects, unless they were made before. What fails
+// is tried again with the next start.
+func (f *Foreign) seed(ctx context.Context) {
+	for i, r := range f.cfg.Dialect.Seeds() {
+		_, err := f.cfg.Store.Get(ctx, r.Key)
+		if i == 0 && err == nil {
+			return
+		}
+		if api.IsCode(err, api.CodeNotFound) {
+			err = f.write(ctx, r)
+		}
+		if err != nil && !api.IsCode(err, api.CodeExists) {
+			if ctx.Err() == nil {
+				f.failed(r.Key, err)
+			}
+			return
+		}
+	}
 }
 
 // serviceAccounts are the core group's; they name Secrets for registries.

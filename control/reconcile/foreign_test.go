@@ -44,11 +44,13 @@ type widgetStatus struct {
 type toy struct {
 	mu    sync.Mutex
 	steps []string
+	seeds []store.Record
 }
 
 func (*toy) Kinds() []string           { return []string{widgets} }
 func (*toy) Reads() []string           { return []string{gadgets, api.Revisions} }
 func (*toy) Global(k store.Key) bool   { return k.Resource == gadgets && k.Name == "all" }
+func (d *toy) Seeds() []store.Record   { return d.seeds }
 func (*toy) native(k store.Key) string { return k.Name + "-1" }
 
 func (*toy) Needs(r store.Record) []store.Key {
@@ -188,6 +190,26 @@ func (w *foreignWorld) make(name, image string, again time.Duration) {
 	o.Spec.Image, o.Spec.Again = image, again
 	w.write(widgetKey(name), o, store.New)
 	synctest.Wait()
+}
+
+// TestSeeds: they are made once, and nothing that is there is written over.
+func TestSeeds(t *testing.T) {
+	inForeignWorld(t, func(w *foreignWorld) {
+		at := func(name string) store.Key { return store.Key{Resource: api.ConfigMaps, Namespace: "shop", Name: name} }
+		value := []byte(`{"metadata":{"name":"x"},"data":{"a":"seed"}}`)
+		w.d.seeds = []store.Record{{Key: at("first"), Value: value}, {Key: at("kept"), Value: value}, {Key: at("last"), Value: value}}
+		w.write(at("kept"), map[string]any{"metadata": map[string]any{}, "data": map[string]string{"a": "mine"}}, store.New)
+		w.run()()
+		first, kept, last := get[api.ConfigMap](w.world, at("first")), get[api.ConfigMap](w.world, at("kept")), get[api.ConfigMap](w.world, at("last"))
+		if first.Data["a"] != "seed" || first.Metadata.UID == "" || first.Metadata.CreationTimestamp == nil || kept.Data["a"] != "mine" || last.Data["a"] != "seed" {
+			t.Errorf("%+v %+v %+v", first, kept, last)
+		}
+		w.delete(at("last"))
+		w.run()()
+		if _, err := w.st.Get(t.Context(), at("last")); !api.IsCode(err, api.CodeNotFound) {
+			t.Errorf("what was removed is there again: %v", err)
+		}
+	})
 }
 
 func TestForeign(t *testing.T) {

@@ -77,6 +77,23 @@ func (d *Dialect) Reads() []string {
 	return []string{api.Revisions, api.Routes, api.Functions, api.ConfigMaps, CoreServices}
 }
 
+// Seeds are the namespace of Knative's settings, with ConfigMaps that say what they
+// may hold: whoever administers a cluster edits and patches what is there.
+func (d *Dialect) Seeds() []store.Record {
+	record := func(resource, namespace, name string, o map[string]any) store.Record {
+		return store.Record{Key: store.Key{Resource: resource, Namespace: namespace, Name: name}, Value: raw(o)}
+	}
+	out := []store.Record{record(api.Namespaces, "", settingsNamespace, map[string]any{
+		"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": settingsNamespace}, "status": map[string]any{"phase": "Active"},
+	})}
+	for _, name := range configs() {
+		out = append(out, record(api.ConfigMaps, settingsNamespace, name, map[string]any{
+			"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": name, "namespace": settingsNamespace}, "data": map[string]any{"_example": exampleOf(name)},
+		}))
+	}
+	return out
+}
+
 // Global reports whether k is one of Knative's own settings.
 func (d *Dialect) Global(k store.Key) bool {
 	return k.Resource == api.ConfigMaps && k.Namespace == settingsNamespace

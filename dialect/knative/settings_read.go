@@ -241,3 +241,18 @@ func idle(why string, names ...string) (out []entry) {
 	}
 	return out
 }
+
+// exampleOf lists what a ConfigMap may say, for people.
+func exampleOf(config string) string {
+	var b strings.Builder
+	b.WriteString("# What stands here has no effect; it says what may stand beside it.\n")
+	if config == configDomain {
+		b.WriteString("# example.com: |\n#   selector: # of the Routes whose hosts end in it; without one it is everybody's\n#     app: shop\n")
+	}
+	for _, e := range entries(config) {
+		if e.read != nil {
+			fmt.Fprintf(&b, "# %s: %s\n", e.name, e.allowed)
+		}
+	}
+	return b.String()
+}
