@@ -18,7 +18,8 @@ type counted struct {
 	next chan struct{} // closed with the next change
 }
 
-// replicas are the instances of a revision.
+// replicas are the instances of a revision; those that are not ready now count as
+// starting.
 type replicas struct{ ready, starting int }
 
 func newCounted(e engine.Engine, changed func(namespace, revision string)) *counted {
@@ -34,11 +35,37 @@ func (c *counted) Start(ctx context.Context, s engine.Spec) (engine.Instance, er
 		return nil, err
 	}
 	c.add(s, 1, -1)
-	go func() {
-		<-in.Done() // every instance ends, with the engine if not before
-		c.add(s, -1, 0)
-	}()
+	go c.follow(s, in)
 	return in, nil
+}
+
+// follow counts an instance until it ends; every one does, with the engine if not
+// before.
+func (c *counted) follow(s engine.Spec, in engine.Instance) {
+	ready := true
+	for {
+		var changed <-chan struct{}
+		if p, ok := in.(engine.Probed); ok {
+			var now bool
+			if now, changed = p.Ready(); now != ready {
+				c.add(s, one(now)-one(ready), one(ready)-one(now))
+				ready = now
+			}
+		}
+		select {
+		case <-changed:
+		case <-in.Done():
+			c.add(s, -one(ready), one(ready)-1)
+			return
+		}
+	}
+}
+
+func one(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (c *counted) add(s engine.Spec, ready, starting int) {
