@@ -14,7 +14,10 @@ func TestBannerFits(t *testing.T) {
 		Findings: []engine.Finding{{Check: "own users"}, {Check: "seccomp", OK: true}}}
 	for _, width := range []int{0, 60, 80, 200} {
 		a := &app{Streams: Streams{Width: width}, env: Env{Version: "0"}}
-		text := a.banner(r)
+		text := a.banner(r, true)
+		if other := a.banner(r, false); !strings.Contains(other, "export HEARTH_STATE=.hearth") || strings.Contains(other, "local\"") {
+			t.Errorf("%d columns:\n%s", width, other)
+		}
 		for _, l := range strings.Split(text, "\n") {
 			if width > 0 && len([]rune(l)) > width {
 				t.Errorf("%d columns: %q", width, l)

@@ -134,10 +134,13 @@ func (a *app) deployed(o client.Object, noWait bool, t target) string {
 		words = append(words, fn.Status.URL)
 	}
 	made := revisionText(fn.Status.LatestReadyRevision)
-	if fn.Spec.Runtime != "" {
+	switch {
+	case fn.Spec.Source.Image != "":
+		made += ", " + fn.Spec.Source.Image
+	case fn.Spec.Runtime != "":
 		made += ", " + fn.Spec.Runtime + " runtime"
 	}
-	if b := fn.Status.Build; b != nil && b.Duration != nil {
+	if b := fn.Status.Build; b != nil && b.Duration != nil && fn.Spec.Source.Image == "" {
 		made += ", built in " + short(b.Duration.Duration)
 	}
 	return strings.Join(append(words, strings.TrimPrefix(made, ", ")), "   ") + t.where()
@@ -337,9 +340,6 @@ func (s source) settings(spec map[string]any, f deployFlags) error {
 	}
 	if f.command != nil {
 		command, isCommand = anys(f.command), true
-	}
-	if s.image != "" {
-		delete(spec, "runtime")
 	}
 	if changed("port") {
 		port, err := servePort(f.port)

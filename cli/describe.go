@@ -33,6 +33,9 @@ func (a *app) describeCommand() *cobra.Command {
 
 // common is what a describe reads of any kind.
 type common struct {
+	Spec struct {
+		Source api.Source `json:"source"`
+	} `json:"spec"`
 	Status struct {
 		Conditions          api.Conditions     `json:"conditions"`
 		ObservedGeneration  int64              `json:"observedGeneration"`
@@ -75,7 +78,9 @@ func (a *app) runDescribe(ctx context.Context, word string) error {
 	fmt.Fprintln(&b, line)
 	next := describeConditions(&b, paint, o.Meta.Name, s)
 	describeTraffic(&b, s.Status.Traffic)
-	describeBuild(&b, s.Status.Build)
+	if i := s.Status.Build; s.Spec.Source.Image == "" || i != nil && i.Phase == "Failed" { // of an image nothing is built
+		describeBuild(&b, i)
+	}
 	describeContainers(&b, o)
 	if o.Kind.Kind != "Secret" { // whose values are not for screens
 		describeSpec(&b, o)
@@ -275,22 +280,52 @@ func describeSpec(b *strings.Builder, o client.Object) {
 	if o.Kind.Group == "serving.knative.dev" && o.Kind.Kind == "Service" {
 		delete(m.Spec, "traffic") // its status says it better
 	}
-	var lines []string
+	var rows [][2]string
 	for _, r := range flatten("", m.Spec) {
-		lines = append(lines, fmt.Sprintf("  %-16s %s", specField(r[0]), first(r[1])))
+		rows = append(rows, [2]string{specField(r[0]), first(r[1])})
 	}
-	for _, k := range []string{"env", "targets", "traffic", "methods", "command", "secrets", "config"} {
+	for _, k := range []string{"command", "env", "targets", "traffic", "methods", "secrets", "config"} {
 		list, _ := m.Spec[k].([]any)
+		var words []string
 		for _, item := range list {
-			text, err := marshal(item)
-			if err == nil {
-				lines = append(lines, fmt.Sprintf("  %-16s %s", k, strings.Trim(string(text), `"`)))
+			word, ok := item.(string)
+			if !ok {
+				rows = append(rows, [2]string{k, listed(item)})
+				continue
 			}
+			words = append(words, word)
+		}
+		if len(words) > 0 {
+			rows = append(rows, [2]string{k, strings.Join(words, " ")})
 		}
 	}
-	if len(lines) > 0 {
-		b.WriteString("\nspec:\n" + strings.Join(lines, "\n") + "\n")
+	if len(rows) == 0 {
+		return
 	}
+	width := 16
+	for _, r := range rows {
+		width = max(width, len(r[0]))
+	}
+	b.WriteString("\nspec:\n")
+	for _, r := range rows {
+		fmt.Fprintf(b, "  %-*s %s\n", width, r[0], r[1])
+	}
+}
+
+// listed is an item of a list in one line: a variable as NAME=value, all else as
+// JSON.
+func listed(item any) string {
+	if v, ok := item.(map[string]any); ok && len(v) == 2 {
+		name, named := v["name"].(string)
+		if value, ok := v["value"].(string); named && ok {
+			return name + "=" + first(value)
+		}
+	}
+	text, err := marshal(item)
+	if err != nil {
+		return fmt.Sprint(item)
+	}
+	return string(text)
 }
 
 func (a *app) describeCalls(ctx context.Context, b *strings.Builder, c *client.Client, name string) {

@@ -25,7 +25,7 @@ func isImage(word string) bool {
 // imageSource is the function for an image, named after the last part of its
 // path unless name says otherwise.
 func imageSource(image string, f deployFlags) (source, error) {
-	s := source{path: image, name: f.name, image: image}
+	s := source{path: image, name: f.name, image: image, runtime: api.RuntimeImage}
 	switch {
 	case f.runtime != "" && f.runtime != api.RuntimeImage:
 		return s, usage("--runtime %s: an image brings its own program", f.runtime).WithHint("leave --runtime out")

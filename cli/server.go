@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -211,6 +212,11 @@ func (a *app) runStatus(ctx context.Context) error {
 		return api.Errorf(api.CodeInternal, "the server's status cannot be read: %w", err)
 	}
 	delete(m, "api") // it is how it was reached
+	if text, ok := m["started"].(string); ok {
+		if at, err := time.Parse(time.RFC3339, text); err == nil {
+			m["started"] = at.Local().Format(time.DateTime) + ", " + age(time.Since(at)) + " ago"
+		}
+	}
 	rows = append(rows, flatten("", m)...)
 	width := 0
 	for _, r := range rows {
@@ -279,9 +285,9 @@ func (a *app) resetCommand() *cobra.Command {
 		Short: "Forget everything that is kept in the state folder",
 		Long:  "Forget everything that is kept in the state folder: functions, routes, secrets, logs. The hearth that uses it must be stopped.",
 		Args:  args(0, 0, "no arguments"),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return a.runReset(cmd.Context(), state) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.runReset(cmd.Context(), a.stateDir(state)) },
 	}
-	cmd.Flags().StringVar(&state, "state", stateFolder, "the state `folder`")
+	cmd.Flags().StringVar(&state, "state", "", "the state `folder` (HEARTH_STATE; default \".hearth\")")
 	return cmd
 }
 

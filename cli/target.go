@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -112,20 +113,24 @@ func writePrivate(path string, data []byte) error {
 	return nil
 }
 
-// local finds the hearth of this folder or one above it.
+// stateDir is the state folder of a command's --state, which is empty where it is
+// not given.
+func (a *app) stateDir(flag string) string {
+	return cmp.Or(flag, a.env.Vars["HEARTH_STATE"], stateFolder)
+}
+
+// local finds the hearth of HEARTH_STATE, or that of this folder or one above it.
 func (a *app) local() (target, bool, error) {
+	if state := a.env.Vars["HEARTH_STATE"]; state != "" {
+		return localIn(state)
+	}
 	dir, err := os.Getwd()
 	if err != nil {
 		return target{}, false, usage("cannot tell the working folder: %v", err)
 	}
 	for {
-		path := filepath.Join(dir, stateFolder, contextFile)
-		if data, err := os.ReadFile(path); err == nil {
-			t := target{Name: localContext, origin: path}
-			if err := json.Unmarshal(data, &t); err != nil {
-				return t, false, usage("cannot read %s: %v", path, err).WithHint("hearth up writes it anew")
-			}
-			return t, true, nil
+		if t, ok, err := localIn(filepath.Join(dir, stateFolder)); ok || err != nil {
+			return t, ok, err
 		}
 		up := filepath.Dir(dir)
 		if up == dir {
@@ -133,6 +138,19 @@ func (a *app) local() (target, bool, error) {
 		}
 		dir = up
 	}
+}
+
+// localIn reads what the hearth of a state folder left there.
+func localIn(state string) (target, bool, error) {
+	t := target{Name: localContext, origin: filepath.Join(state, contextFile)}
+	data, err := os.ReadFile(t.origin)
+	if err != nil {
+		return target{}, false, nil // none ran there, or it is not ours to see
+	}
+	if err := json.Unmarshal(data, &t); err != nil {
+		return t, false, usage("cannot read %s: %v", t.origin, err).WithHint("hearth up writes it anew")
+	}
+	return t, true, nil
 }
 
 // target decides which hearth is meant: --context, HEARTH_CONTEXT, HEARTH_URL,
@@ -161,8 +179,12 @@ func (a *app) target() (target, error) {
 		if err != nil {
 			return t, err
 		}
+		if state := a.env.Vars["HEARTH_STATE"]; !ok && state != "" {
+			return t, api.Errorf(api.CodeUnreachable, "no hearth runs in %s, which HEARTH_STATE names", state).WithHint("hearth up --state %s starts one", state)
+		}
 		if !ok {
-			return t, api.Errorf(api.CodeUnreachable, "no hearth runs in this folder").WithHint("hearth up starts one; hearth context ls shows others")
+			return t, api.Errorf(api.CodeUnreachable, "no hearth runs in this folder").
+				WithHint("hearth up starts one; hearth context ls shows others; HEARTH_STATE names the folder of one with --state")
 		}
 		return t, nil
 	}

@@ -77,7 +77,7 @@ Files and folders given are deployed, and deployed again whenever they change; w
 		RunE: func(cmd *cobra.Command, args []string) error { return a.runUp(cmd.Context(), args, f) },
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.State, "state", stateFolder, "`folder` where everything is kept")
+	fl.StringVar(&f.State, "state", "", "`folder` where everything is kept (HEARTH_STATE; default \".hearth\")")
 	fl.IntVar(&f.GatewayPort, "gateway-port", 8080, "port that answers calls; 0 takes a free one")
 	fl.StringVar(&f.GatewayHost, "gateway-host", "127.0.0.1", "`address` the gateway listens on; 0.0.0.0 is every network")
 	fl.IntVar(&f.APIPort, "api-port", 4000, "port of the API; 0 takes a free one")
@@ -93,6 +93,7 @@ Files and folders given are deployed, and deployed again whenever they change; w
 }
 
 func (a *app) runUp(ctx context.Context, paths []string, f upFlags) error {
+	f.State = a.stateDir(f.State)
 	if (f.TLSCert == "") != (f.TLSKey == "") {
 		return usage("--tls-cert and --tls-key belong together").WithHint("give both, or none")
 	}
@@ -173,11 +174,19 @@ func (a *app) announce(r *Running) (target, error) {
 		}
 		return t, a.showValue(v)
 	}
-	a.say("%s", a.banner(r))
+	a.say("%s", a.banner(r, a.found(r)))
 	return t, nil
 }
 
-func (a *app) banner(r *Running) string {
+// found reports whether commands that are given in this folder find r by
+// themselves.
+func (a *app) found(r *Running) bool {
+	t, ok, err := a.local()
+	return ok && err == nil && t.URL == r.APIURL
+}
+
+// banner says what runs and where; found is whether other commands find it.
+func (a *app) banner(r *Running, found bool) string {
 	var b strings.Builder
 	line := func(name, value, note string) {
 		name = a.paint.dim(fmt.Sprintf("%-9s", name))
@@ -198,13 +207,17 @@ func (a *app) banner(r *Running) string {
 	if r.SecureURL != "" {
 		line("", r.SecureURL, "with the certificates of routes")
 	}
-	line("API", r.APIURL+"/apis", `context "local"; kubectl: eval "$(hearth env)"`)
+	note := `context "local"; kubectl: eval "$(hearth env)"`
+	if !found {
+		note = "for other commands: export HEARTH_STATE=" + r.State
+	}
+	line("API", r.APIURL+"/apis", note)
 	state := r.State
 	if !filepath.IsAbs(state) && !strings.HasPrefix(state, ".."+string(filepath.Separator)) {
 		state = "./" + filepath.Clean(state)
 	}
 	line("State", state, "kept between runs; hearth reset forgets it")
-	note := "every check of the sandbox passed"
+	note = "every check of the sandbox passed"
 	var missing []string
 	for _, f := range r.Findings {
 		if !f.OK {

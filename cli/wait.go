@@ -125,6 +125,9 @@ func conditionError(o client.Object, s common, c api.Condition) error {
 		}
 	case strings.Contains(reason, "load"), strings.Contains(reason, "import"):
 		code, what = api.CodeLoadFailed, "its code does not load"
+		if s.Spec.Source.Image != "" || o.Kind.Group != api.Group {
+			what = "does not start"
+		}
 	case strings.Contains(reason, "start"):
 		code, what = api.CodeStartFailed, "does not start"
 	case strings.Contains(reason, "runtime"):
