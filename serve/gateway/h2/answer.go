@@ -51,6 +51,7 @@ func (cl *Client) Do(ctx context.Context, r *Request) (*Answer, error) {
 	a := &Answer{cc: c}
 	a.answer = a
 	a.init(&c.conn, c.next)
+	a.data, a.lent = c.buffer(), c.buffer()
 	c.next += 2
 	c.request(a, r)
 	if r.Body != nil {
@@ -171,11 +172,18 @@ func (a *Answer) arm(ctx context.Context, d time.Duration) {
 	if a.err != nil || a.recvEnd {
 		return
 	}
-	a.unwatch = context.AfterFunc(ctx, func() {
+	over := func() {
 		a.c.mu.Lock()
 		defer a.c.mu.Unlock()
 		a.cancel(context.Cause(ctx))
-	})
+	}
+	if x, ok := ctx.(interface {
+		AfterFunc(f func()) (stop func() bool)
+	}); ok { // what context.AfterFunc would use, with less around it
+		a.unwatch = x.AfterFunc(over)
+	} else {
+		a.unwatch = context.AfterFunc(ctx, over)
+	}
 	if d > 0 {
 		a.timer = time.AfterFunc(d, a.expire)
 	}
@@ -349,6 +357,9 @@ func (a *Answer) Close() error {
 		a.cancel(context.Canceled)
 	}
 	a.close()
+	c.keep(a.data)
+	c.keep(a.lent)
+	a.data, a.lent = nil, nil
 	if c.alone && len(c.streams) == 0 {
 		c.readUntil(time.Now()) // overdue ends it
 	}

@@ -85,6 +85,28 @@ type clientConn struct {
 	alone bool          // takes no new ones
 	asked bool          // a ping is not answered
 	came  bool          // something, since the last look
+	free  [][]byte      // of answers that are over
+}
+
+// What a connection keeps for the bytes of its next answers.
+const (
+	maxFree   = 64
+	maxBuffer = 64 << 10
+)
+
+// buffer is an empty one, with the lock.
+func (c *clientConn) buffer() (b []byte) {
+	if n := len(c.free) - 1; n >= 0 {
+		b, c.free = c.free[n], c.free[:n]
+	}
+	return b
+}
+
+// keep takes a buffer nobody uses any more, with the lock.
+func (c *clientConn) keep(b []byte) {
+	if cap(b) > 0 && cap(b) <= maxBuffer && len(c.free) < maxFree {
+		c.free = append(c.free, b[:0])
+	}
 }
 
 // Close ends all connections, and the calls on them.

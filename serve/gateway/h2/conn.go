@@ -50,6 +50,7 @@ type conn struct {
 	readBy  time.Time  // the read deadline; zero: none
 	err     error      // why it ended
 	streams map[uint32]*stream
+	recent  *stream // the one of them DATA came for last; nil: none
 	out     []byte // to be written
 	spare   []byte
 	writing bool
@@ -246,10 +247,13 @@ func (c *conn) data(h frameHead, p []byte) error {
 	if err != nil {
 		return err
 	}
-	s := c.streams[h.stream]
-	if s == nil {
-		c.giveBack(h.length)
-		return c.side.stray(h)
+	s := c.recent
+	if s == nil || s.id != h.stream {
+		if s = c.streams[h.stream]; s == nil {
+			c.giveBack(h.length)
+			return c.side.stray(h)
+		}
+		c.recent = s
 	}
 	s.receive(h, p)
 	return nil

@@ -76,7 +76,20 @@ func connectionField(name string) bool {
 
 // field writes one into the section being encoded.
 func (c *conn) field(name, value string) {
-	c.enc.WriteField(hpack.HeaderField{Name: name, Value: value, Sensitive: name == "authorization" || name == "cookie" && len(value) < 20})
+	c.enc.WriteField(hpack.HeaderField{Name: name, Value: value, Sensitive: unindexed(name, value)})
+}
+
+// unindexed reports whether a field stays out of the tables: one that could be
+// guessed from them, and one whose value does not come again, which would only
+// push others out.
+func unindexed(name, value string) bool {
+	switch name {
+	case "authorization", "x-request-id", "traceparent":
+		return true
+	case "cookie":
+		return len(value) < 20
+	}
+	return false
 }
 
 // appendSection appends the encoded section as HEADERS, with CONTINUATION where

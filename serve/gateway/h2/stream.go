@@ -258,6 +258,9 @@ func (s *stream) close() {
 		return
 	}
 	delete(c.streams, s.id)
+	if c.recent == s {
+		c.recent = nil
+	}
 	if s.awoken {
 		for i := range c.awake {
 			if c.awake[i] == s {
