@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"regexp"
@@ -22,7 +23,9 @@ func TestFacts(t *testing.T) {
 	s.Pod.Volumes = []engine.Volume{{Name: "facts", Files: []engine.VolumeFile{{Path: "all", Data: []byte(all), Late: true}, {Path: "raw", Data: []byte(all)}}}}
 	uids := map[string]bool{}
 	for _, network := range []string{"", "host"} {
-		s.Network = network
+		if s.Network = network; network == "host" {
+			s.Pod.Port = freePort(t) // others are there as well
+		}
 		in := b.start(t, s)
 		got := ask(t, in, "/?env=ALL")
 		m := regexp.MustCompile(`^name=(\S+) uid=([0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}) ip=(\S+) host=(\S*) at=(\S+)$`).FindStringSubmatch(got)
@@ -82,7 +85,11 @@ func TestRenewal(t *testing.T) {
 		if got := ask(t, in, "/?list=/v") + ask(t, in, "/?list=/v/sub") + ask(t, in, "/?stat=/v/sub/token") + ask(t, in, "/?write=/v/sub/token"); got != "fixed sub token -r--r-----open /v/sub/token: read-only file system" {
 			t.Error(got)
 		}
-		turn <- nil
+		select {
+		case turn <- nil:
+		case <-time.After(patience):
+			t.Fatal("it is not renewed")
+		}
 	}
 	in.Stop(t.Context()) // while it waits for the next
 
@@ -94,4 +101,18 @@ func TestRenewal(t *testing.T) {
 	if n := b.alive(); n != 0 {
 		t.Errorf("%d instances are alive", n)
 	}
+}
+
+// freePort is a port of the host below those the kernel gives to anybody.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for range 1000 {
+		port := 10_000 + rand.IntN(20_000)
+		if l, err := net.Listen("tcp", fmt.Sprint(":", port)); err == nil {
+			l.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
 }

@@ -16,3 +16,6 @@ func (s *Server) Answer(msg []byte, from netip.Addr) (out []byte, pass bool) {
 
 // MostOne is how many questions of one address are passed on at a time.
 const MostOne = mostOne
+
+// WholeTime is how long an answer of others is waited for.
+const WholeTime = wholeTime

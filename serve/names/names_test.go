@@ -200,14 +200,21 @@ func served(t *testing.T, c names.Config, port uint16) (udp, tcp string) {
 // outer is the host's resolver: it says what f does, by datagram and by stream.
 func outer(t *testing.T, f func(network string, msg []byte) [][]byte) uint16 {
 	t.Helper()
-	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := pc.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-	l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		t.Fatal(err)
+	var pc net.PacketConn
+	var port uint16
+	l, err := net.Listener(nil), error(nil)
+	for try := 0; l == nil; try++ { // what is free for datagrams may be taken for streams
+		if pc, err = net.ListenPacket("udp4", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		port = pc.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+		if l, err = net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port)); err != nil {
+			pc.Close()
+			if try == 100 {
+				t.Fatal(err)
+			}
+			l = nil
+		}
 	}
 	t.Cleanup(func() { pc.Close(); l.Close() })
 	go func() {
@@ -271,7 +278,7 @@ func exchange(t *testing.T, network, at string, msg []byte) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(30 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	if network == "tcp" {
 		c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(msg))), msg...))
 		return say(t, long(c))
@@ -360,6 +367,7 @@ func TestStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
 	one := ask("hello.default.svc.cluster.local.", dnsmessage.TypeA)
 	one = append(binary.BigEndian.AppendUint16(nil, uint16(len(one))), one...)
 	c.Write(append(slices.Clone(one), one...))
@@ -392,7 +400,12 @@ func TestManyQuestions(t *testing.T) {
 	seen := map[string]bool{}
 	await := func(done func() bool) {
 		for !done() {
-			seen[<-asked] = true // some are asked again
+			select {
+			case name := <-asked:
+				seen[name] = true // some are asked again
+			case <-time.After(time.Minute):
+				t.Fatal("nothing is passed on any more")
+			}
 		}
 	}
 	file := filepath.Join(t.TempDir(), "resolv.conf")
@@ -405,6 +418,7 @@ func TestManyQuestions(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer greedy.Close()
+	begun := time.Now()
 	for i := range names.MostOne {
 		greedy.Write(ask(fmt.Sprintf("n%d.example.com.", i), dnsmessage.TypeA))
 		await(func() bool { return len(seen) == i+1 })
@@ -420,7 +434,7 @@ func TestManyQuestions(t *testing.T) {
 	defer other.Close()
 	other.Write(ask("other.example.com.", dnsmessage.TypeA))
 	await(func() bool { return seen["other.example.com."] })
-	if seen["onemore.example.com."] {
+	if seen["onemore.example.com."] && time.Since(begun) < names.WholeTime { // else the first have been given up
 		t.Error("one address has more questions passed on than it may")
 	}
 }
