@@ -129,7 +129,10 @@ func (h *Host) without(check string) bool {
 	return false
 }
 
-func (h *Host) name() string { return "hearth-" + h.hash }
+// namePrefix begins the names of the tables and cgroups of all hearths.
+const namePrefix = "hearth-"
+
+func (h *Host) name() string { return namePrefix + h.hash }
 
 // sweep ends what a killed process of this state folder left behind.
 func (h *Host) sweep() {

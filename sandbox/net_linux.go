@@ -30,7 +30,8 @@ const stocked = 4
 //
 // Forwarding is switched on for the pair and for the interfaces of the host's
 // default routes, not for the host; where that was off before, a rule keeps all
-// other traffic that arrives there from being forwarded, and close switches it off again.
+// other traffic that arrives there from being forwarded, and close switches it off
+// again, the last of several hearths on one host.
 type network struct {
 	h      *Host
 	prefix string // of this host's interfaces
@@ -138,7 +139,9 @@ func (n *network) setUp() error {
 
 func (n *network) restore() {
 	for _, name := range n.forward {
-		write("/proc/sys/net/ipv4/conf/"+name+"/forwarding", "0")
+		if !claimed(name, n.h.name()) {
+			write("/proc/sys/net/ipv4/conf/"+name+"/forwarding", "0")
+		}
 	}
 	n.forward = nil
 	os.Remove(n.noteFile())
@@ -194,7 +197,7 @@ func (n *network) uplinks() {
 		}
 		n.mtu = min(n.mtu, l.Attrs().MTU)
 		file := "/proc/sys/net/ipv4/conf/" + l.Attrs().Name + "/forwarding"
-		if knob(file, "") == "0" {
+		if knob(file, "") == "0" || claimed(l.Attrs().Name, n.h.name()) {
 			n.forward = append(n.forward, l.Attrs().Name)
 			b, _ := json.Marshal(n.forward)
 			os.WriteFile(n.noteFile(), b, 0o644) // before the change: a crash must not lose it

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -200,6 +201,27 @@ func networkTest(args []string) int {
 	check("close", h2.Close(ctx), nil)
 	check("tables after close", tables(), 0)
 	check("forwarding after close", knob("/proc/sys/net/ipv4/conf/up0/forwarding", ""), "0")
+
+	// Of several at once each leaves the others' boxes their way out, also when it ends.
+	several := map[string]*Host{}
+	out := func(name string) {
+		var got strings.Builder
+		_, err := several[name].Run(ctx, Config{Args: []string{"/runtime/test", "inside", "dial", "198.51.100.2:80", "patiently"}, Binds: binds, Network: NetworkPrivate}, &got)
+		check("out of "+name+" of several", fmt.Sprint(strings.TrimSpace(got.String()), err), "you are 198.51.100.1 <nil><nil>")
+	}
+	for _, name := range []string{"one", "two"} {
+		if several[name], err = Open(ctx, Options{State: filepath.Join(args[0], name)}); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		out(name)
+	}
+	out("one")
+	check("close one of several", several["one"].Close(ctx), nil)
+	out("two")
+	check("forwarding with one of several", knob("/proc/sys/net/ipv4/conf/up0/forwarding", ""), "1")
+	check("close the last", several["two"].Close(ctx), nil)
+	check("forwarding after the last", knob("/proc/sys/net/ipv4/conf/up0/forwarding", ""), "0")
 	return code
 }
 

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"net"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -14,7 +15,7 @@ import (
 //	         from a box to the lobby's ports, and its answers: accept
 //	         box to box, box to 169.254/16: drop
 //	         to a box, unless it answers: drop
-//	         from an interface forwarding was off for, not to a box: drop
+//	         from an interface forwarding was off for, not to a box of any hearth: drop
 //	postrouting: from the subnet, not to a box: masquerade
 func (n *network) table() error {
 	c := &nftables.Conn{}
@@ -51,7 +52,7 @@ func (n *network) table() error {
 	rule(forward, name(expr.MetaKeyIIFNAME, n.prefix, expr.CmpOpEq), address(16, []byte{169, 254, 0, 0}, net.CIDRMask(16, 32), expr.CmpOpEq), drop)
 	rule(forward, name(expr.MetaKeyOIFNAME, n.prefix, expr.CmpOpEq), answering(expr.CmpOpEq), drop)
 	for _, up := range n.forward {
-		rule(forward, name(expr.MetaKeyIIFNAME, up+"\x00", expr.CmpOpEq), name(expr.MetaKeyOIFNAME, n.prefix, expr.CmpOpNeq), drop)
+		rule(forward, name(expr.MetaKeyIIFNAME, up+"\x00", expr.CmpOpEq), name(expr.MetaKeyOIFNAME, linkPrefix, expr.CmpOpNeq), drop)
 	}
 	rule(nat, ours(expr.CmpOpEq), name(expr.MetaKeyOIFNAME, linkPrefix, expr.CmpOpNeq), []expr.Any{&expr.Masq{}})
 	return c.Flush()
@@ -90,6 +91,27 @@ func answering(op expr.CmpOp) []expr.Any {
 			Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED), Xor: binaryutil.NativeEndian.PutUint32(0)},
 		&expr.Cmp{Op: op, Register: 1, Data: binaryutil.NativeEndian.PutUint32(0)},
 	}
+}
+
+// claimed reports whether another hearth has switched forwarding on for an
+// interface: its table has the rule that says so.
+func claimed(up, own string) bool {
+	c := &nftables.Conn{}
+	tables, _ := c.ListTablesOfFamily(nftables.TableFamilyIPv4)
+	for _, t := range tables {
+		if t.Name == own || !strings.HasPrefix(t.Name, namePrefix) {
+			continue
+		}
+		rules, _ := c.GetRules(t, &nftables.Chain{Name: "forward", Table: t})
+		for _, r := range rules {
+			for _, e := range r.Exprs {
+				if cmp, ok := e.(*expr.Cmp); ok && string(cmp.Data) == up+"\x00" {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // dropTable removes our table; one that is not there is no error.
