@@ -9,13 +9,51 @@ import (
 	"testing"
 )
 
-// manifests are one object of every kind, with a field to change and the path
-// at which the change is seen.
-func manifests() []struct {
-	kind, name, manifest, patch, path, want string
-} {
+// specimen is an object with a field to change and the path at which the change is
+// seen.
+type specimen struct{ kind, name, manifest, patch, path, want string }
+
+// life takes an object through everything the unmodified program does with it, up
+// to its end. same says that what was applied again is what is stored, defaults
+// included.
+func (w world) life(t *testing.T, k specimen, same bool) {
+	w.t = t
+	ref := k.kind + "/" + k.name
+	w.okIn(k.manifest, []string{k.name + " created"}, "apply", "-f", "-")
+	again, differs := k.name, "generation"
+	if same {
+		again, differs = k.name+" unchanged", ""
+	}
+	w.okIn(k.manifest, []string{again}, "apply", "-f", "-")
+	if out := w.okIn(k.manifest, nil, "diff", "-f", "-"); differs == "" && out != "" || differs != "" && strings.Contains(out, differs) {
+		t.Errorf("diff of the same: %s", out)
+	}
+	w.ok([]string{"NAME", k.name}, "get", ref)
+	w.ok([]string{"AGE", k.name}, "get", k.kind, "-l", "app=shop", "-o", "wide")
+	w.ok([]string{k.name}, "get", k.kind, "--field-selector", "metadata.name="+k.name, "-o", "name")
+	w.ok([]string{`"name": "` + k.name + `"`, `"uid"`}, "get", ref, "-o", "json")
+	w.ok([]string{"Name:", k.name}, "describe", ref)
+	w.ok([]string{"KIND:", "DESCRIPTION:", "metadata"}, "explain", k.kind)
+	w.ok([]string{"patched"}, "patch", ref, "--type", "merge", "-p", k.patch)
+	w.ok([]string{k.want}, "get", ref, "-o", "jsonpath="+k.path)
+	w.ok([]string{"patched"}, "patch", ref, "--type", "json", "-p", `[{"op":"add","path":"/metadata/labels/json","value":"yes"}]`)
+	w.ok([]string{"labeled"}, "label", ref, "tier=web", "json-")
+	w.ok([]string{"annotated"}, "annotate", ref, "who=me")
+	w.ok([]string{k.name}, "get", k.kind, "-l", "tier in (web),!json", "-o", "name")
+	w.ok([]string{"edited"}, w.edit("web", "api", "edit", ref)...)
+	w.ok([]string{"api"}, "get", ref, "-o", "jsonpath={.metadata.labels.tier}")
+	w.ok([]string{"yes"}, "auth", "can-i", "patch", k.kind)
+	got := w.ok(nil, "get", ref, "-o", "yaml")
+	w.okIn(got, []string{"replaced"}, "replace", "-f", "-")
+	w.okIn(k.manifest, []string{"serverside-applied"}, "apply", "--server-side", "--force-conflicts", "-f", "-")
+	w.ok([]string{"deleted"}, "delete", ref, "--wait", "--timeout=20s")
+	w.fails("", []string{"NotFound"}, "get", ref)
+}
+
+// manifests are one object of every kind.
+func manifests() []specimen {
 	const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-	return []struct{ kind, name, manifest, patch, path, want string }{
+	return []specimen{
 		{"functions", "hello", `
 apiVersion: hearth.run/v1
 kind: Function
@@ -81,36 +119,7 @@ func TestKubectlEveryKind(t *testing.T) {
 	w.ok(nil, "version")
 	for _, k := range manifests() {
 		t.Run(k.kind, func(t *testing.T) {
-			w := *w
-			w.t = t
-			ref := k.kind + "/" + k.name
-			w.okIn(k.manifest, []string{k.name + " created"}, "apply", "-f", "-")
-			if k.kind != "secrets" { // stringData differs from what is stored, with any server
-				w.okIn(k.manifest, []string{k.name + " unchanged"}, "apply", "-f", "-")
-				if out := w.okIn(k.manifest, nil, "diff", "-f", "-"); out != "" {
-					t.Errorf("diff of the same: %s", out)
-				}
-			}
-			w.ok([]string{"NAME", k.name}, "get", ref)
-			w.ok([]string{"AGE", k.name}, "get", k.kind, "-l", "app=shop", "-o", "wide")
-			w.ok([]string{k.name}, "get", k.kind, "--field-selector", "metadata.name="+k.name, "-o", "name")
-			w.ok([]string{`"name": "` + k.name + `"`, `"uid"`}, "get", ref, "-o", "json")
-			w.ok([]string{"Name:", k.name}, "describe", ref)
-			w.ok([]string{"KIND:", "DESCRIPTION:", "metadata"}, "explain", k.kind)
-			w.ok([]string{"patched"}, "patch", ref, "--type", "merge", "-p", k.patch)
-			w.ok([]string{k.want}, "get", ref, "-o", "jsonpath="+k.path)
-			w.ok([]string{"patched"}, "patch", ref, "--type", "json", "-p", `[{"op":"add","path":"/metadata/labels/json","value":"yes"}]`)
-			w.ok([]string{"labeled"}, "label", ref, "tier=web", "json-")
-			w.ok([]string{"annotated"}, "annotate", ref, "who=me")
-			w.ok([]string{k.name}, "get", k.kind, "-l", "tier in (web),!json", "-o", "name")
-			w.ok([]string{"edited"}, w.edit("web", "api", "edit", ref)...)
-			w.ok([]string{"api"}, "get", ref, "-o", "jsonpath={.metadata.labels.tier}")
-			w.ok([]string{"yes"}, "auth", "can-i", "patch", k.kind)
-			got := w.ok(nil, "get", ref, "-o", "yaml")
-			w.okIn(got, []string{"replaced"}, "replace", "-f", "-")
-			w.okIn(k.manifest, []string{"serverside-applied"}, "apply", "--server-side", "--force-conflicts", "-f", "-")
-			w.ok([]string{"deleted"}, "delete", ref, "--wait", "--timeout=20s")
-			w.fails("", []string{"NotFound"}, "get", ref)
+			w.life(t, k, k.kind != "secrets") // stringData differs from what is stored, with any server
 		})
 	}
 }
