@@ -136,7 +136,8 @@ func (a *app) deployed(o client.Object, noWait bool, t target) string {
 	made := revisionText(fn.Status.LatestReadyRevision)
 	switch {
 	case fn.Spec.Source.Image != "":
-		made += ", " + fn.Spec.Source.Image
+		image, _, _ := strings.Cut(fn.Spec.Source.Image, "@")
+		made += ", " + image
 	case fn.Spec.Runtime != "":
 		made += ", " + fn.Spec.Runtime + " runtime"
 	}

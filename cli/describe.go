@@ -70,14 +70,16 @@ func (a *app) runDescribe(ctx context.Context, word string) error {
 	var b strings.Builder
 	paint := a.tablePaint()
 	line := verdict(paint, o, s)
+	scale := a.scaled(ctx, c, o)
 	if serving := s.Status.LatestReadyRevision; o.Kind.Kind == "Function" && serving != "" {
-		if why := a.stuck(ctx, c, o.Meta.Namespace, serving); why != "" {
+		if why := stuck(scale, serving); why != "" {
 			line = paint.bold(ref(o)) + "   " + paint.bad("does not start any more") + ": " + why
 		}
 	}
 	fmt.Fprintln(&b, line)
 	next := describeConditions(&b, paint, o.Meta.Name, s)
 	describeTraffic(&b, s.Status.Traffic)
+	describeInstances(&b, scale)
 	if i := s.Status.Build; s.Spec.Source.Image == "" || i != nil && i.Phase == "Failed" { // of an image nothing is built
 		describeBuild(&b, i)
 	}
@@ -97,30 +99,6 @@ func (a *app) runDescribe(ctx context.Context, word string) error {
 	}
 	p.done()
 	return a.data(b.String())
-}
-
-// stuck says why a revision that was ready cannot start an instance now; empty
-// when it can, or when the server does not tell this caller.
-func (a *app) stuck(ctx context.Context, c *client.Client, namespace, revision string) string {
-	data, err := c.Status(ctx)
-	if err != nil {
-		return ""
-	}
-	var status struct {
-		Scale []struct {
-			Tenant, Revision, Error string
-			Instances               int
-		}
-	}
-	if json.Unmarshal(data, &status) != nil {
-		return ""
-	}
-	for _, s := range status.Scale {
-		if s.Tenant == namespace && s.Revision == revision && s.Error != "" && s.Instances == 0 {
-			return first(s.Error)
-		}
-	}
-	return ""
 }
 
 // verdict is the first line: can this be used now, and if not, why.

@@ -206,3 +206,26 @@ func TestKeys(t *testing.T) {
 		t.Errorf("quit %v, %q", quit, b.String())
 	}
 }
+
+func TestDescribeInstances(t *testing.T) {
+	for _, c := range []struct {
+		list []scaled
+		want string
+	}{
+		{nil, ""},
+		{[]scaled{{Revision: "f-1", Error: "it does not start"}}, ""},
+		{[]scaled{{Revision: "f-1", Instances: 2}}, "\ninstances:\n  f@1              2 for calls\n"},
+		{[]scaled{{Revision: "f-1", Instances: 3, Resting: 1, Starting: 2, Busy: 1, Queued: 4}, {Revision: "f-2", Starting: 1}},
+			"\ninstances:\n  f@1              2 for calls, 1 not ready now, 2 starting, 1 call in flight, 4 calls waiting\n  f@2              0 for calls, 1 starting\n"},
+		{[]scaled{{Revision: "f-1", Instances: 1, Metric: "cpu", Used: 0.4312, Target: 0.5}}, "\ninstances:\n  f@1              1 for calls, each uses 0.43 processors of the 0.5 meant\n"},
+		{[]scaled{{Revision: "f-1", Instances: 1, Metric: "memory", Used: 70 << 20, Target: 64 << 20}}, "\ninstances:\n  f@1              1 for calls, each uses 70 MiB of the 64 meant\n"},
+	} {
+		var b strings.Builder
+		if describeInstances(&b, c.list); b.String() != c.want {
+			t.Errorf("%+v:\n got %q\nwant %q", c.list, b.String(), c.want)
+		}
+	}
+	if why := stuck([]scaled{{Revision: "f-1", Instances: 1, Error: "a"}, {Revision: "f-2", Error: "b\nc"}}, "f-2"); why != "b" {
+		t.Errorf("stuck: %q", why)
+	}
+}

@@ -295,10 +295,10 @@ func (u *up) goodbye() string {
 	defer cancel()
 	var kept []string
 	if u.c != nil {
-		for _, k := range []string{"function", "route", "runtime"} {
-			l, err := u.c.List(ctx, mustKind(k), client.ListOptions{AllNamespaces: true})
+		for _, k := range []api.Kind{mustKind("function"), mustKind("ksvc"), mustKind("route"), mustKind("runtime")} {
+			l, err := u.c.List(ctx, k, client.ListOptions{AllNamespaces: true})
 			if err == nil && len(l.Items) > 0 {
-				kept = append(kept, count(len(l.Items), k))
+				kept = append(kept, count(len(l.Items), k.Singular))
 			}
 		}
 	}

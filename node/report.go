@@ -35,7 +35,13 @@ type Scaled struct {
 	Busy      int    `json:"busy"`
 	Queued    int    `json:"queued"`
 	Starting  int    `json:"starting"`
+	Resting   int    `json:"resting,omitempty"` // of the instances: not ready for calls now
 	Error     string `json:"error,omitempty"`
+	// What the number follows besides calls, cpu or memory: what one instance uses
+	// in the mean, and what it is meant to, in processors or bytes.
+	Metric string  `json:"metric,omitempty"`
+	Used   float64 `json:"used,omitempty"`
+	Target float64 `json:"target,omitempty"`
 }
 
 func (n *Node) status() any {
@@ -47,7 +53,10 @@ func (n *Node) status() any {
 
 func scaled(all []scale.Stats) (out []Scaled) {
 	for _, s := range all {
-		r := Scaled{Tenant: s.Tenant, Function: s.Function, Revision: s.Revision, Instances: s.Instances, Busy: s.Busy, Queued: s.Queued, Starting: s.Starting}
+		r := Scaled{
+			Tenant: s.Tenant, Function: s.Function, Revision: s.Revision, Instances: s.Instances, Busy: s.Busy, Queued: s.Queued, Starting: s.Starting,
+			Resting: s.Resting, Metric: s.Metric, Used: s.Used, Target: s.Target,
+		}
 		if s.LastError != nil {
 			r.Error = s.LastError.Message
 		}
