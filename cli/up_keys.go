@@ -186,7 +186,7 @@ func (u *up) rebuild(ctx context.Context) {
 		o, err := u.c.Patch(ctx, mustKind("function"), n, patch, client.WriteOptions{})
 		if err == nil {
 			u.a.say("  rebuilding %s", n)
-			o, err = u.rebuilt(ctx, o, stamp)
+			o, err = u.a.waitReady(ctx, u.c, o, nil, rebuildWithin)
 		}
 		if err != nil {
 			if ctx.Err() == nil {
@@ -197,35 +197,6 @@ func (u *up) rebuild(ctx context.Context) {
 		f, err := client.As[api.Function](o, nil)
 		if err == nil {
 			u.a.say("  %s rebuilt, %s serving", n, revisionText(f.Status.LatestReadyRevision))
-		}
-	}
-}
-
-// rebuilt waits until the build asked for by stamp has ended, well or not.
-func (u *up) rebuilt(ctx context.Context, o client.Object, stamp string) (client.Object, error) {
-	ctx, cancel := context.WithTimeout(ctx, rebuildWithin)
-	defer cancel()
-	for {
-		f, err := client.As[api.Function](o, nil)
-		if err != nil {
-			return o, err
-		}
-		if b := f.Status.Build; b != nil && b.Rebuild == stamp && b.Phase != "Running" {
-			if b.Phase == "Failed" {
-				return o, api.Errorf(api.CodeBuildFailed, "%s", b.Message)
-			}
-			if done, _, err := settled(o, o.Meta.Generation); done {
-				return o, err
-			}
-		}
-		if err := u.a.nextChange(ctx, u.c, o, false, time.Time{}); err != nil {
-			return o, err
-		}
-		if ctx.Err() != nil {
-			return o, api.Errorf(api.CodeNotReady, "%s was not rebuilt within %s", o.Meta.Name, short(rebuildWithin))
-		}
-		if o, err = u.c.Get(ctx, o.Kind, o.Meta.Name); err != nil {
-			return o, err
 		}
 	}
 }

@@ -14,7 +14,8 @@ import (
 const grace = 3 * time.Second
 
 // waitReady follows o until its status is about its newest spec and says yes or
-// no. The object is returned as it was last seen, also with an error.
+// no. The object is returned as it was last seen, also with an error; p, which may
+// be nil, tells what is waited for.
 func (a *app) waitReady(ctx context.Context, c *client.Client, o client.Object, p *progress, limit time.Duration) (client.Object, error) {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -32,7 +33,9 @@ func (a *app) waitReady(ctx context.Context, c *client.Client, o client.Object, 
 		if done && (err == nil || o.Kind.Kind == "Function" || time.Since(began) >= grace) {
 			return fresh, err
 		}
-		p.now(waits)
+		if p != nil {
+			p.now(waits)
+		}
 		if err := a.nextChange(limited, c, fresh, done, began); err != nil {
 			return last, err
 		}
@@ -77,7 +80,8 @@ func settled(o client.Object, generation int64) (done bool, waits string, failur
 	if s.Status.ObservedGeneration < generation {
 		return false, "the server to look at " + name, nil
 	}
-	if stamp := o.Meta.Annotations[api.AnnotationRebuild]; stamp != "" && o.Kind.Kind == "Function" && (s.Status.Build == nil || s.Status.Build.Rebuild != stamp) {
+	b, stamp := s.Status.Build, o.Meta.Annotations[api.AnnotationRebuild]
+	if stamp != "" && o.Kind.Kind == "Function" && (b == nil || b.Rebuild != stamp || b.Phase == "Running") {
 		return false, "the server to build " + name + " again", nil
 	}
 	ready, _ := s.Status.Conditions.Get(api.ConditionReady)
