@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net"
+	"net/http"
 	"sync"
 )
 
@@ -24,3 +25,6 @@ func ServeByNetHTTP(ctx context.Context, g *Gateway, l net.Listener) error {
 		}
 	}, s)
 }
+
+// Inside tells whether r comes from inside.
+func (g *Gateway) Inside(r *http.Request) bool { return (&call{g: g, r: r}).inside() }

@@ -106,6 +106,22 @@ func TestInside(t *testing.T) {
 	}
 }
 
+// TestInsideCost: who calls is found out without memory.
+func TestInsideCost(t *testing.T) {
+	g := gateway.New(gateway.Config{Tenant: func(netip.Addr) string { return "" }})
+	for from, want := range map[string]bool{"127.0.0.1:1": true, "[::1]:1": true, "198.51.100.7:1": false, "[2001:db8::1]:1": false} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = from
+		if n := testing.AllocsPerRun(100, func() {
+			if g.Inside(r) != want {
+				t.Error(from)
+			}
+		}); n > 0 {
+			t.Errorf("%s: %v allocations", from, n)
+		}
+	}
+}
+
 // TestNear: at the address that instances call, short names are complete.
 func TestNear(t *testing.T) {
 	w := newWorldServed(t, gateway.Config{Tenant: func(netip.Addr) string { return "default" }}, func(ctx context.Context, g *gateway.Gateway, l net.Listener) error {

@@ -105,6 +105,55 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
+// TestLocal: whoever is not inside gets what there would be without entries that
+// are Local, in a host's list as in its trie.
+func TestLocal(t *testing.T) {
+	for _, others := range []int{0, 2 * few} {
+		put := func(c *Change[int], id int, local bool, s api.RouteSpec) {
+			if err := c.Put(&Entry[int]{ID: fmt.Sprint("default/", id), Spec: &s, Value: id, Local: local}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var with, without *Table[int]
+		for _, at := range []**Table[int]{&with, &without} {
+			c := (*at).Begin()
+			for i := range others {
+				put(c, 100+i, false, api.RouteSpec{Host: "h.svc", Path: fmt.Sprint("/open/", i)})
+			}
+			put(c, 1, false, api.RouteSpec{Host: "h.svc", Prefix: "/a"})
+			put(c, 2, false, api.RouteSpec{Prefix: "/a/b", Methods: []string{"PUT"}})
+			if at == &with {
+				put(c, 3, true, api.RouteSpec{Host: "h.svc", Prefix: "/a/b"})
+				put(c, 4, true, api.RouteSpec{Host: "*.svc", Path: "/w", Methods: []string{"POST"}})
+			}
+			*at = c.End()
+		}
+		for _, host := range []string{"h.svc", "x.svc", "x.test"} {
+			for _, path := range []string{"/a", "/a/b/c", "/w", "/open/3", "/"} {
+				for _, method := range []string{"GET", "PUT", "POST"} {
+					var a, b Match[int]
+					if ok := with.Find(host, path, method, &a); ok != without.Find(host, path, method, &b) || ok && (a.Entry.Value != b.Entry.Value || a.Cut != b.Cut) {
+						t.Errorf("%s %s%s: %+v, without what is local %+v", method, host, path, a.Entry, b.Entry)
+					}
+				}
+				if got, want := with.Allowed(host, path, false), without.Allowed(host, path, false); !slices.Equal(got, want) {
+					t.Errorf("%s%s allows %v, without what is local %v", host, path, got, want)
+				}
+			}
+		}
+		m := Match[int]{Inside: true}
+		if !with.Find("h.svc", "/a/b/c", "GET", &m) || m.Entry.Value != 3 || !with.Find("x.svc", "/w", "POST", &m) || m.Entry.Value != 4 {
+			t.Errorf("inside: %+v", m.Entry)
+		}
+		if got := with.Allowed("x.svc", "/w", true); !slices.Equal(got, []string{"POST"}) {
+			t.Errorf("inside: allowed %v", got)
+		}
+		if !with.Has("h.svc") || !with.Has("y.svc") || with.Has("x.test") || with.Has("") || without.Has("y.svc") || (*Table[int])(nil).Has("h.svc") {
+			t.Error("Has")
+		}
+	}
+}
+
 // naive says whether spec matches, by the rule and nothing else.
 func naive(s *api.RouteSpec, host, path, method string) bool {
 	switch {
