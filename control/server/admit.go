@@ -133,7 +133,7 @@ func unchangeable(k api.Kind, o, live object) (errs []api.FieldError) {
 	if deleting(live) {
 		had := metaList(live, "finalizers")
 		for _, f := range metaList(o, "finalizers") {
-			if !contains(had, f) {
+			if !slices.Contains(had, f) {
 				errs = append(errs, api.FieldError{Path: "metadata.finalizers", Message: "no finalizer can be added while the object is being deleted: " + f})
 			}
 		}
@@ -150,13 +150,4 @@ func appendNew(l, more []string) []string {
 		}
 	}
 	return l
-}
-
-func contains(l []string, s string) bool {
-	for _, e := range l {
-		if e == s {
-			return true
-		}
-	}
-	return false
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/store"
@@ -66,7 +67,7 @@ func (c *collector) checkOwners(ctx context.Context, t target, o object) error {
 		if err != nil {
 			return err
 		}
-		if !deleting(owner) || !contains(metaList(owner, "finalizers"), finalizerForeground) {
+		if !deleting(owner) || !slices.Contains(metaList(owner, "finalizers"), finalizerForeground) {
 			return nil
 		}
 	}
@@ -94,7 +95,7 @@ func ownerRefs(o object) []api.OwnerReference {
 func (c *collector) finish(ctx context.Context, t target, o object) error {
 	fins, uid := metaList(o, "finalizers"), metaText(o, "uid")
 	switch {
-	case contains(fins, finalizerContent):
+	case slices.Contains(fins, finalizerContent):
 		c.waiting["namespace/"+t.name] = t.key()
 		left, err := c.empty(ctx, t.name)
 		if err != nil || left > 0 {
@@ -102,14 +103,14 @@ func (c *collector) finish(ctx context.Context, t target, o object) error {
 		}
 		delete(c.waiting, "namespace/"+t.name)
 		return c.release(ctx, t, finalizerContent)
-	case contains(fins, finalizerOrphan):
+	case slices.Contains(fins, finalizerOrphan):
 		for _, key := range c.dependents[uid] {
 			if err := c.cutLoose(ctx, key, uid); err != nil && !api.IsCode(err, api.CodeNotFound) {
 				return err
 			}
 		}
 		return c.release(ctx, t, finalizerOrphan)
-	case contains(fins, finalizerForeground):
+	case slices.Contains(fins, finalizerForeground):
 		c.waiting[uid] = t.key()
 		blocked := false
 		for _, key := range c.dependents[uid] {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/store"
@@ -108,10 +109,10 @@ func (s *Server) remove(ctx context.Context, t target, opts deleteOptions) (o ob
 			add, drop = finalizerOrphan, finalizerForeground
 		}
 		fins = remaining(fins, drop)
-		if add != "" && !contains(fins, add) {
+		if add != "" && !slices.Contains(fins, add) {
 			fins = append(fins, add)
 		}
-		if t.kind.Resource() == api.Namespaces && !contains(fins, finalizerContent) {
+		if t.kind.Resource() == api.Namespaces && !slices.Contains(fins, finalizerContent) {
 			fins = append(fins, finalizerContent)
 		}
 		setList(o, "finalizers", fins)

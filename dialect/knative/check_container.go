@@ -2,6 +2,7 @@ package knative
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -202,7 +203,7 @@ func (c *checker) ports(at string, ports []api.ContainerPort, r role) {
 
 // resources checks that no request is over its limit, as Kubernetes does.
 func (c *checker) resources(at string, r api.Resources) {
-	for _, k := range sortedQuantities(r.Requests) {
+	for _, k := range slices.Sorted(maps.Keys(r.Requests)) {
 		limit, ok := r.Limits[k]
 		have, err := r.Requests[k].Milli()
 		most, err2 := limit.Milli()
@@ -210,15 +211,6 @@ func (c *checker) resources(at string, r api.Resources) {
 			c.invalid(string(r.Requests[k]), at+".resources.requests", "not more than the limit", "must be less than or equal to "+k+" limit of "+string(limit))
 		}
 	}
-}
-
-func sortedQuantities(m map[string]api.Quantity) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 func (c *checker) security(at string, s *api.SecurityContext) {

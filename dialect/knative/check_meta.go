@@ -2,6 +2,7 @@ package knative
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -29,21 +30,12 @@ func (c *checker) names(m api.Meta) {
 // autoscaler would have no effect.
 func (c *checker) metadata(m api.Meta) {
 	c.names(m)
-	for _, k := range sorted(m.Annotations) {
+	for _, k := range slices.Sorted(maps.Keys(m.Annotations)) {
 		if strings.HasPrefix(k, strings.TrimSuffix(Autoscaling, "/")) {
 			c.add(fmt.Sprintf("invalid key name %q", k), "move it to spec.template.metadata.annotations", "metadata.annotations")
 			c.errors[len(c.errors)-1].details = `autoscaling annotations must be put under "spec.template.metadata.annotations" to work`
 		}
 	}
-}
-
-func sorted(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // annotation reads an annotation under its name or an older one; key is the one
@@ -85,7 +77,7 @@ func (c *checker) rollout(m map[string]string) {
 // object it stands in.
 func (c *checker) template(at string, parent api.Meta, t Template) {
 	notes := at + ".metadata.annotations"
-	for _, k := range sorted(t.Metadata.Annotations) {
+	for _, k := range slices.Sorted(maps.Keys(t.Metadata.Annotations)) {
 		if strings.HasPrefix(k, rolloutPrefix) {
 			c.add(fmt.Sprintf("invalid key name %q", k), "move it to metadata.annotations: it is about the Service, not about one revision", notes)
 		}
@@ -95,7 +87,7 @@ func (c *checker) template(at string, parent api.Meta, t Template) {
 	c.networking(notes, t.Metadata.Annotations)
 	c.revisionName(at+".metadata", parent, t.Metadata)
 	c.sidecar(notes, t.Metadata.Annotations)
-	c.seconds(notes, "progress-deadline", t.Metadata.Annotations, AnnotationProgressDeadline)
+	c.seconds(notes, "progress-deadline", t.Metadata.Annotations, AnnotationProgressDeadline, GroupServing+"/progressDeadline")
 }
 
 // revisionName checks a name people give to the next revision.
@@ -127,18 +119,22 @@ func (c *checker) networking(at string, m map[string]string) {
 			c.invalid(v, at+"."+k, `"true" or "false"`)
 		}
 	}
-	if k, v, ok := annotation(m, AnnotationHTTPProtocol, "networking.knative.dev/httpProtocol", "networking.knative.dev/http-option"); ok && v != "" {
+	if k, v, ok := httpProtocol(m); ok && v != "" {
 		if l := strings.ToLower(v); l != "enabled" && l != "redirected" {
 			c.invalid(v, at+"."+k, "Enabled, or Redirected to send plain HTTP to HTTPS")
 		}
 	}
 }
 
+func httpProtocol(m map[string]string) (key, value string, ok bool) {
+	return annotation(m, AnnotationHTTPProtocol, "networking.knative.dev/httpProtocol", "networking.knative.dev/http-option")
+}
+
 // sidecar checks annotations about the proxy Knative puts beside a container.
 // Hearth has none; they are accepted and have no effect.
 func (c *checker) sidecar(at string, m map[string]string) {
 	const prefix = "queue.sidecar." + GroupServing + "/"
-	for _, k := range sorted(m) {
+	for _, k := range slices.Sorted(maps.Keys(m)) {
 		rest, ok := strings.CutPrefix(k, prefix)
 		if !ok {
 			continue

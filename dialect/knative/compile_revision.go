@@ -195,7 +195,8 @@ func podSecurity(c api.Container, pod *PodSecurityContext) api.Container {
 }
 
 func (s *step) deadline(o *Revision) *api.Duration {
-	if d, err := time.ParseDuration(o.Metadata.Annotations[AnnotationProgressDeadline]); err == nil && d > 0 {
+	_, v, _ := annotation(o.Metadata.Annotations, AnnotationProgressDeadline, GroupServing+"/progressDeadline")
+	if d, err := time.ParseDuration(v); err == nil && d > 0 {
 		return &api.Duration{Duration: d}
 	}
 	return &api.Duration{Duration: s.set.deadline}

@@ -85,7 +85,8 @@ func (s *step) route(o *Route) {
 	}
 
 	spec := api.RouteSpec{Hosts: hostsOf(""), Prefix: "/", Targets: targets(shares), TagHeader: s.set.tagHeaderOf(shares)}
-	if strings.EqualFold(o.Metadata.Annotations[AnnotationHTTPProtocol], "redirected") || s.set.redirect {
+	_, protocol, _ := httpProtocol(o.Metadata.Annotations)
+	if strings.EqualFold(protocol, "redirected") || protocol == "" && s.set.redirect {
 		spec.TLS = &api.RouteTLS{Redirect: true}
 	}
 	if d == nil {

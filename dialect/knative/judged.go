@@ -2,6 +2,7 @@ package knative
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,7 +71,7 @@ func judgedSpec(m map[string]string, duration time.Duration, f *faults) *api.Rol
 	read(AnnotationRolloutLatency, `a length of time, such as "300ms"`, length(&r.MaxLatency))
 	read(AnnotationRolloutRequests, `a whole number from 0, such as "50"`, count(1_000_000, func(n int) { r.MinRequests = n }))
 	known := []string{AnnotationRolloutSteps, AnnotationRolloutInterval, AnnotationRolloutErrors, AnnotationRolloutLatency, AnnotationRolloutRequests}
-	for _, k := range sorted(m) {
+	for _, k := range slices.Sorted(maps.Keys(m)) {
 		if strings.HasPrefix(k, rolloutPrefix) && !slices.Contains(known, k) {
 			f.add(fmt.Sprintf("invalid key name %q", k), "one of "+strings.Join(known, ", "), "metadata.annotations")
 		}

@@ -32,7 +32,6 @@ const (
 	AnnotationProgressDeadline     = GroupServing + "/progress-deadline"
 	AnnotationNoGC                 = GroupServing + "/no-gc"
 	AnnotationHTTPProtocol         = "networking.knative.dev/http-protocol"
-	AnnotationFullDuplex           = "features.knative.dev/http-full-duplex"
 	AnnotationLastApplied          = "kubectl.kubernetes.io/last-applied-configuration"
 )
 

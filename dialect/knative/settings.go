@@ -88,6 +88,7 @@ const (
 //     The domain's template is only asked where one is set.
 //   - The header Knative-Serving-Tag names a tag where there are tags; disabled
 //     switches that off, enabled has the default route told as well.
+//   - HTTP/1 is full duplex always, without features.knative.dev/http-full-duplex.
 //   - What belongs to the proxy Knative puts beside a container, to its ingress
 //     or to a cluster's scheduler has no effect; whoever sets it is told.
 func DefaultSettings() Settings {
