@@ -44,7 +44,7 @@ func TestEveryAnnotationCounts(t *testing.T) {
 	}{
 		{"none", nil, defaults},
 		{"metric: rps", func(_ *api.Scale, a *api.Autoscale) { a.Metric = api.MetricRPS }, "1 1 1 1 1 1, zero after 62s"},
-		{"metric: rps, target: 10", func(_ *api.Scale, a *api.Autoscale) { a.Metric, a.Target = api.MetricRPS, 10 }, "1 1 4 9 4 1, zero after 62s"},
+		{"metric: rps, target: 20", func(_ *api.Scale, a *api.Autoscale) { a.Metric, a.Target = api.MetricRPS, 20 }, "1 1 2 5 2 1, zero after 62s"},
 		{"target: 5", target(5), "1 2 7 18 9 2, zero after 62s"},
 		{"target-utilization-percentage: 100", func(_ *api.Scale, a *api.Autoscale) { a.Utilization = 100 }, "1 1 3 6 3 1, zero after 62s"},
 		{"window: 20s", func(_ *api.Scale, a *api.Autoscale) { a.Window = api.Seconds(20) }, "1 1 9 9 1 1, zero after 22s"},
