@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hearth-run/hearth/api"
@@ -50,8 +51,15 @@ type Config struct {
 }
 
 // Dialect translates Knative's objects into native ones (compile) and what
-// became of these into their status (project). It keeps nothing.
-type Dialect struct{ c Config }
+// became of these into their status (project). It keeps nothing but the settings
+// it read last.
+type Dialect struct {
+	c Config
+
+	mu   sync.Mutex
+	read [8]int64 // revisions of the ConfigMaps that set is made of
+	set  *Settings
+}
 
 // New returns a Dialect.
 func New(c Config) *Dialect {
@@ -64,7 +72,7 @@ func New(c Config) *Dialect {
 	if c.SecureURL == nil {
 		c.SecureURL = func(host string) string { return "https://" + host }
 	}
-	return &Dialect{c}
+	return &Dialect{c: c}
 }
 
 // Kinds are the resources with a Step.
@@ -209,7 +217,7 @@ func (d *Dialect) Step(v View, k store.Key, now time.Time) Outcome {
 	if err != nil || self.m.DeletionTimestamp != nil {
 		return Outcome{}
 	}
-	s := &step{d: d, v: v, k: k, now: now, self: self, set: ReadSettings(v.Get)}
+	s := &step{d: d, v: v, k: k, now: now, self: self, set: d.settings(v)}
 	switch k.Resource {
 	case Services:
 		s.service(decode[Service](r))

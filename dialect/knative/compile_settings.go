@@ -27,6 +27,22 @@ func ReadSettings(get func(store.Key) (store.Record, bool)) Settings {
 	})
 }
 
+// settings are those of v. Every step asks for them, and they hardly ever change.
+func (d *Dialect) settings(v View) Settings {
+	var read [8]int64
+	for i, name := range configs() {
+		r, _ := v.Get(store.Key{Resource: api.ConfigMaps, Namespace: settingsNamespace, Name: name}) // revision 0: there is none
+		read[i] = r.Revision
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.set == nil || d.read != read {
+		s := ReadSettings(v.Get)
+		d.read, d.set = read, &s
+	}
+	return *d.set
+}
+
 // domain ends the hosts of Routes with certain labels.
 type domain struct {
 	name   string

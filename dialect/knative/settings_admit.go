@@ -11,8 +11,8 @@ import (
 // warns of those that have no effect. Other ConfigMaps are none of its business.
 func AdmitConfigMap(a *api.Admission) error {
 	m := child(a.Object, "metadata")
-	name := text(m, "name")
-	if text(m, "namespace") != settingsNamespace || !slices.Contains(configs(), name) {
+	name, known := text(m, "name"), configs()
+	if text(m, "namespace") != settingsNamespace || !slices.Contains(known[:], name) {
 		return nil
 	}
 	data := map[string]string{}

@@ -28,8 +28,8 @@ const (
 )
 
 // configs lists them; config-domain has entries of its own kind.
-func configs() []string {
-	return []string{configDefaults, configAutoscaler, configFeatures, configNetwork, configDomain, configDeployment, configGC, configObservability}
+func configs() [8]string {
+	return [...]string{configDefaults, configAutoscaler, configFeatures, configNetwork, configDomain, configDeployment, configGC, configObservability}
 }
 
 // entry is one entry of a ConfigMap.
