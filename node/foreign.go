@@ -70,7 +70,7 @@ func (n *Node) withSecureHost(host string) string {
 
 // foreignLoop makes what brings Knative's objects to life.
 func (n *Node) foreignLoop() *reconcile.Foreign {
-	d := knative.New(knative.Config{Domain: n.cfg.Domain, URL: n.withHost, SecureURL: n.withSecureHost})
+	d := knative.New(knative.Config{Domain: n.cfg.Domain, URL: n.withHost, SecureURL: n.withSecureHost, ACME: n.cfg.ACME != nil})
 	cfg := reconcile.ForeignConfig{
 		Store: n.store, Dialect: knativeLoop{d}, Resolve: n.resolveImages, Check: n.check, Observe: n.gateway.Observe, Retire: n.scaler.Retire, Log: n.cfg.Log,
 	}

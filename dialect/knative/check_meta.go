@@ -114,7 +114,7 @@ func (c *checker) revisionName(at string, parent, m api.Meta) {
 
 // networking checks annotations about how requests come in.
 func (c *checker) networking(at string, m map[string]string) {
-	if k, v, ok := annotation(m, "networking.knative.dev/disable-external-domain-tls", "networking.knative.dev/disableAutoTLS", "networking.knative.dev/disable-auto-tls"); ok {
+	if k, v, ok := disableTLS(m); ok {
 		if l := strings.ToLower(v); v != "" && l != "true" && l != "false" {
 			c.invalid(v, at+"."+k, `"true" or "false"`)
 		}
@@ -124,6 +124,10 @@ func (c *checker) networking(at string, m map[string]string) {
 			c.invalid(v, at+"."+k, "Enabled, or Redirected to send plain HTTP to HTTPS")
 		}
 	}
+}
+
+func disableTLS(m map[string]string) (key, value string, ok bool) {
+	return annotation(m, "networking.knative.dev/disable-external-domain-tls", "networking.knative.dev/disableAutoTLS", "networking.knative.dev/disable-auto-tls")
 }
 
 func httpProtocol(m map[string]string) (key, value string, ok bool) {

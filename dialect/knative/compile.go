@@ -48,6 +48,9 @@ type Config struct {
 	// URL is the gateway's address under a host; http://HOST if nil. SecureURL
 	// is that for HTTPS; https://HOST if nil.
 	URL, SecureURL func(host string) string
+	// ACME says that the gateway gets certificates from an authority, for
+	// external-domain-tls.
+	ACME bool
 }
 
 // Dialect translates Knative's objects into native ones (compile) and what

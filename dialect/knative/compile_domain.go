@@ -1,6 +1,8 @@
 package knative
 
 import (
+	"strings"
+
 	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/core/store"
 )
@@ -18,11 +20,13 @@ func (s *step) domainMapping(o *DomainMapping) {
 		s.self.set("status", o.Status)
 	}()
 	url := s.d.c.URL(s.k.Name)
-	if o.Spec.TLS != nil && o.Spec.TLS.SecretName != "" {
-		url = "https://" + s.k.Name
+	auto := s.certificates(o.Metadata.Annotations, c)
+	switch {
+	case o.Spec.TLS != nil && o.Spec.TLS.SecretName != "":
+		url, auto = "https://"+s.k.Name, false
 		c.yes(ConditionCertificate)
-	} else {
-		c.set(ConditionCertificate, api.True, "TLSNotEnabled", "external-domain-tls is not enabled", "")
+	case auto:
+		url = s.d.c.SecureURL(s.k.Name)
 	}
 	o.Status.URL, o.Status.Address = url, &Address{URL: url}
 	_, d := get[api.Route](s, api.Routes, nativeDomain(s.k.Name))
@@ -59,6 +63,8 @@ func (s *step) domainMapping(o *DomainMapping) {
 	}
 	if t := o.Spec.TLS; t != nil && t.SecretName != "" {
 		spec.TLS = &api.RouteTLS{Secret: t.SecretName}
+	} else if auto {
+		spec.TLS = &api.RouteTLS{ACME: true, Redirect: s.redirects(o.Metadata.Annotations)}
 	}
 	native, d := get[api.Route](s, api.Routes, nativeDomain(s.k.Name))
 	if d == nil {
@@ -67,6 +73,28 @@ func (s *step) domainMapping(o *DomainMapping) {
 	stale := s.native(d, spec, s.owner(APIVersionDomain, "DomainMapping"))
 	s.put(d)
 	s.ingress(native, stale, false, c)
+}
+
+// certificates reports whether the hosts of an object with these annotations get
+// certificates by themselves, and writes the condition about them.
+func (s *step) certificates(annotations map[string]string, c *conditions) bool {
+	_, off, _ := disableTLS(annotations)
+	switch {
+	case !s.set.autoTLS || strings.EqualFold(off, "true"):
+		c.set(ConditionCertificate, api.True, "TLSNotEnabled", "external-domain-tls is not enabled", "")
+	case !s.d.c.ACME:
+		c.set(ConditionCertificate, api.True, "TLSNotEnabled", "external-domain-tls is enabled, but hearth up was told of no certificate authority (--acme)", "")
+	default:
+		c.yes(ConditionCertificate)
+		return true
+	}
+	return false
+}
+
+// redirects reports whether plain HTTP is sent to HTTPS.
+func (s *step) redirects(annotations map[string]string) bool {
+	_, v, _ := httpProtocol(annotations)
+	return strings.EqualFold(v, "redirected") || v == "" && s.set.redirect
 }
 
 // claimed sees to it that the host belongs to the mapping's namespace.

@@ -38,6 +38,7 @@ func (s *step) route(o *Route) {
 	domain := or(s.set.domainOf(o.Metadata.Labels), s.d.c.Domain)
 	// A domain for what is inside makes a Route local, too.
 	local := o.Metadata.Labels[LabelVisibility] == VisibilityLocal || domain == localDomain
+	auto := s.certificates(o.Metadata.Annotations, c) && !local
 	host := s.set.hostOf(&o.Metadata, s.k.Name, domain)
 	hostsOf := func(tag string) []string {
 		name := s.set.tagName(tag, s.k.Name)
@@ -52,14 +53,13 @@ func (s *step) route(o *Route) {
 		switch h := hostsOf(tag)[0]; {
 		case local:
 			return "http://" + h
-		case s.set.https:
+		case s.set.https, auto:
 			return s.d.c.SecureURL(h)
 		default:
 			return s.d.c.URL(h)
 		}
 	}
 	o.Status.URL, o.Status.Address = url(""), &Address{URL: "http://" + s.inside(s.k.Name)}
-	c.set(ConditionCertificate, api.True, "TLSNotEnabled", "external-domain-tls is not enabled", "")
 
 	native, d := get[api.Route](s, api.Routes, nativeRoute(s.k.Name))
 	effect := native != nil && native.Status.ObservedGeneration == native.Metadata.Generation && native.Status.Conditions.Ready()
@@ -85,9 +85,8 @@ func (s *step) route(o *Route) {
 	}
 
 	spec := api.RouteSpec{Hosts: hostsOf(""), Prefix: "/", Targets: targets(shares), TagHeader: s.set.tagHeaderOf(shares)}
-	_, protocol, _ := httpProtocol(o.Metadata.Annotations)
-	if strings.EqualFold(protocol, "redirected") || protocol == "" && s.set.redirect {
-		spec.TLS = &api.RouteTLS{Redirect: true}
+	if redirect := s.redirects(o.Metadata.Annotations); redirect || auto {
+		spec.TLS = &api.RouteTLS{ACME: auto, Redirect: redirect}
 	}
 	if d == nil {
 		if fn, _ := get[api.Function](s, api.Functions, s.k.Name); fn != nil && fn.Spec.Visibility != "private" && host == s.k.Name+"."+s.k.Namespace+"."+s.d.c.Domain && !local {

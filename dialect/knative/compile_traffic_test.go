@@ -369,6 +369,40 @@ func TestTagHeader(t *testing.T) {
 	}
 }
 
+// TestAutomaticTLS: with external-domain-tls public hosts get certificates where
+// there is who makes them, unless an annotation says no.
+func TestAutomaticTLS(t *testing.T) {
+	for name, c := range map[string]struct {
+		acme      bool
+		meta, url string
+		tls       *api.RouteTLS
+		reason    string
+	}{
+		"on":           {true, "", "https://hello.shop.example.com", &api.RouteTLS{ACME: true}, ""},
+		"redirected":   {true, `META ,"annotations":{"networking.knative.dev/http-protocol":"Redirected"}`, "https://hello.shop.example.com", &api.RouteTLS{ACME: true, Redirect: true}, ""},
+		"not here":     {true, `META ,"annotations":{"networking.knative.dev/disable-external-domain-tls":"true"}`, "http://hello.shop.example.com", nil, "TLSNotEnabled"},
+		"local":        {true, `META ,"labels":{"networking.knative.dev/visibility":"cluster-local"}`, "http://hello.shop.svc.cluster.local", nil, ""},
+		"no authority": {false, "", "http://hello.shop.example.com", nil, "TLSNotEnabled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.d = New(Config{Domain: "example.com", ACME: c.acme})
+			w.apply(api.ConfigMaps, `{"metadata":{"name":"config-network","namespace":"knative-serving"},"data":{"external-domain-tls":"Enabled","autocreate-cluster-domain-claims":"true"}}`)
+			w.apply(Services, service("img:1", c.meta))
+			w.apply(DomainMappings, `{"metadata":{"name":"a.test","namespace":"shop"},"spec":{"ref":{"kind":"Service","name":"hello"}}}`)
+			w.settle()
+			rt := must[Route](w, Routes, "hello")
+			if got := must[api.Route](w, api.Routes, "hello.knative").Spec.TLS; !reflect.DeepEqual(got, c.tls) || rt.Status.URL != c.url {
+				t.Errorf("%s %+v", rt.Status.URL, got)
+			}
+			wantCondition(t, rt.Status.Conditions, "CertificateProvisioned", api.True, c.reason, "")
+			if got := must[api.Route](w, api.Routes, "a.test.knative-domain").Spec.TLS; (got != nil && got.ACME) != c.acme {
+				t.Errorf("the mapping: %+v", got)
+			}
+		})
+	}
+}
+
 // TestTagTemplate: tags answer where the templates say, and there alone are routes
 // of their own.
 func TestTagTemplate(t *testing.T) {

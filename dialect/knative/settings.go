@@ -38,6 +38,7 @@ type Settings struct {
 	autoClaim   bool               // autocreate-cluster-domain-claims
 	redirect    bool               // http-protocol
 	https       bool               // default-external-scheme
+	autoTLS     bool               // external-domain-tls
 	domains     []domain           // the most exact first
 	logTemplate string             // config-observability: logging.revision-url-template
 

@@ -171,10 +171,11 @@ func networkEntries() []entry {
 		}},
 		truth("autocreate-cluster-domain-claims", func(s *Settings) *bool { return &s.autoClaim }),
 		word("http-protocol", []string{"enabled", "disabled", "redirected"}, func(s *Settings, v string) { s.redirect = v != "enabled" }),
+		word("external-domain-tls", []string{"enabled", "disabled"}, func(s *Settings, v string) { s.autoTLS = v == "enabled" }),
 		word("default-external-scheme", []string{"http", "https"}, func(s *Settings, v string) { s.https = v == "https" }),
 	}
 	out = append(out, idle("the gateway of hearth is the only ingress", "ingress-class", "ingress.class", "enable-mesh-pod-addressability", "mesh-compatibility-mode")...)
-	return append(out, idle("the gateway has the certificates that hearth up was given, and those of DomainMappings", "certificate-class", "certificate.class", "external-domain-tls", "auto-tls", "autoTLS",
+	return append(out, idle("the gateway has the certificates that hearth up was given, those of DomainMappings, and with external-domain-tls those of a certificate authority", "certificate-class", "certificate.class", "auto-tls", "autoTLS",
 		"namespace-wildcard-cert-selector", "cluster-local-domain-tls", "system-internal-tls", "internal-encryption")...)
 }
 
