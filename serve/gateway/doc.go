@@ -14,8 +14,10 @@
 // not known when it begins) and for an upgraded connection it holds until the
 // head of the answer, and from then on as the longest silence.
 //
-// A route's timeouts are other limits beside it, for the whole call, the
-// beginning of the answer and silence in it.
+// A route's or revision's timeouts are other limits beside it, for the whole
+// call, the beginning of the answer and silence in it. They hold for upgraded
+// connections as well: 101 is the beginning of the answer, what the instance
+// sends is its body, and the limit of the whole call ends a connection in use.
 //
 // # Repeating
 //

@@ -69,7 +69,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 func (c *Conn) read(fd uintptr) bool {
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(c.in))), uintptr(len(c.in)))
+		n, errno := transfer(syscall.SYS_RECVFROM, fd, c.in)
 		switch {
 		case errno == syscall.EINTR:
 			continue
@@ -80,7 +80,7 @@ func (c *Conn) read(fd uintptr) bool {
 		case n == 0:
 			c.inErr = io.EOF
 		default:
-			c.got = int(n)
+			c.got = n
 		}
 		return true
 	}
@@ -103,7 +103,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 
 func (c *Conn) write(fd uintptr) bool {
 	for len(c.out) > 0 {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(c.out))), uintptr(len(c.out)))
+		n, errno := transfer(syscall.SYS_SENDTO, fd, c.out)
 		switch {
 		case errno == syscall.EINTR:
 		case errno == syscall.EAGAIN:
@@ -151,6 +151,12 @@ func (c *Conn) exchange(fd uintptr) bool {
 		return !c.write(fd) || c.outErr != nil
 	}
 	return c.read(fd)
+}
+
+// transfer is recvfrom or sendto, which are a little cheaper than read and write.
+func transfer(call, fd uintptr, p []byte) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), syscall.MSG_NOSIGNAL, 0, 0)
+	return int(n), errno
 }
 
 func (c *Conn) failed(op string, errno syscall.Errno) error {
