@@ -8,7 +8,8 @@ import (
 )
 
 func validateRoute(obj any) (errs []FieldError) {
-	s := obj.(*Route).Spec
+	r := obj.(*Route)
+	s := r.Spec
 	bad := func(path, hint, format string, args ...any) {
 		errs = append(errs, FieldError{Path: path, Message: fmt.Sprintf(format, args...), Hint: hint})
 	}
@@ -18,6 +19,15 @@ func validateRoute(obj any) (errs []FieldError) {
 	for i, h := range s.Hosts {
 		if why := checkHost(h); why != "" || h == "" {
 			bad(fmt.Sprintf("spec.hosts[%d]", i), "such as [shop.example.com, www.example.com]", "%q is not a host name such as api.example.com or *.example.com", h)
+		}
+	}
+	for _, h := range RouteHosts(&s) {
+		if ns, ok := ClusterHost(h); ok && r.Metadata.Namespace != "" && ns != r.Metadata.Namespace {
+			path := "spec.hosts"
+			if strings.EqualFold(h, s.Host) {
+				path = "spec.host"
+			}
+			bad(path, "such as shop."+r.Metadata.Namespace+".svc."+ClusterDomain, "%q is a name of another namespace", h)
 		}
 	}
 	switch {

@@ -49,6 +49,9 @@ func TestValidate(t *testing.T) {
 		{api.Routes, `{"prefix":"/~x","targets":[{"function":"f"}]}`, "spec.prefix"},
 		{api.Routes, `{"prefix":"a","targets":[{"function":"f"}]}`, "spec.prefix"},
 		{api.Routes, `{"host":"*.example.com","prefix":"/","targets":[{"revision":"f-1"}]}`, ""},
+		{api.Routes, on(`"host":"shop.default.svc.cluster.local","hosts":["shop.default.svc","*.default.svc.cluster.local"]`), ""},
+		{api.Routes, on(`"hosts":["shop.other.svc.cluster.local","x.svc"]`), "spec.hosts spec.hosts"},
+		{api.Routes, on(`"host":"shop.other.svc"`), "spec.host"},
 		{api.Routes, `{"host":"a_b","prefix":"/","targets":[{"function":"f"}]}`, "spec.host"},
 		{api.Routes, `{"prefix":"/","methods":["get"],"targets":[{"function":"f"}]}`, "spec.methods[0]"},
 		{api.Routes, `{"prefix":"/","targets":[]}`, "spec.targets"},
@@ -88,7 +91,7 @@ func TestValidate(t *testing.T) {
 	for _, tt := range tests {
 		k := kind(t, tt.resource)
 		obj := k.New()
-		if err := json.Unmarshal([]byte(`{"metadata":{"name":"x"},"spec":`+tt.spec+`}`), obj); err != nil {
+		if err := json.Unmarshal([]byte(`{"metadata":{"name":"x","namespace":"default"},"spec":`+tt.spec+`}`), obj); err != nil {
 			t.Fatal(err)
 		}
 		var got []string

@@ -4,18 +4,18 @@ import (
 	"context"
 	"sync"
 
+	"github.com/hearth-run/hearth/api"
 	"github.com/hearth-run/hearth/sandbox"
-	"github.com/hearth-run/hearth/serve/gateway"
 	"github.com/hearth-run/hearth/serve/names"
 )
 
 // lobby is where instances with a private network ask for names and call each
 // other, whatever port the gateway has for the rest of the world.
 func (n *Node) lobby() sandbox.Lobby {
-	return sandbox.Lobby{Domain: gateway.ClusterDomain, Open: func(s sandbox.LobbySockets) (end func()) {
+	return sandbox.Lobby{Domain: api.ClusterDomain, Open: func(s sandbox.LobbySockets) (end func()) {
 		ctx, cancel := context.WithCancel(context.Background())
 		answers := names.New(names.Config{
-			Domain: gateway.ClusterDomain, Address: s.Address, Known: n.gateway.Resolves, Tenant: n.engine.Host().TenantAt, Log: n.cfg.Log,
+			Domain: api.ClusterDomain, Address: s.Address, Known: n.gateway.Resolves, Tenant: n.engine.Host().TenantAt, Log: n.cfg.Log,
 		})
 		var wg sync.WaitGroup
 		wg.Go(func() { n.end(answers.Serve(ctx, s.Names, s.Streams)) })

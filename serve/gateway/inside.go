@@ -4,19 +4,12 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"github.com/hearth-run/hearth/api"
 )
 
-// ClusterDomain ends the names instances know each other by.
-const ClusterDomain = "cluster.local"
-
 // clusterSuffix ends the full names of what can be called from inside only.
-const clusterSuffix = ".svc." + ClusterDomain
-
-// clusterHost tells whether host is a name that is known inside only: nobody
-// but this machine and its instances gets an answer there.
-func clusterHost(host string) bool {
-	return strings.HasSuffix(host, clusterSuffix) || strings.HasSuffix(host, ".svc")
-}
+const clusterSuffix = ".svc." + api.ClusterDomain
 
 // near answers calls of instances, which came to an address nobody else has.
 type near struct{ g *Gateway }

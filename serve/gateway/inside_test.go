@@ -25,8 +25,9 @@ func inner(w *world) {
 	to := []api.RouteTarget{{Function: "fn", Tag: "t"}}
 	w.route("local", api.RouteSpec{Hosts: []string{"svc.default.svc.cluster.local", "svc.default.svc"}, Prefix: "/", Targets: to})
 	w.route("post", api.RouteSpec{Host: "post.default.svc.cluster.local", Prefix: "/in", Methods: []string{"POST"}, Targets: to})
-	w.route("wild", api.RouteSpec{Host: "*.wild.svc.cluster.local", Prefix: "/", Targets: to})
+	w.route("wild", api.RouteSpec{Host: "*.wild.default.svc.cluster.local", Prefix: "/", Targets: to})
 	w.route("secure", api.RouteSpec{Hosts: []string{"secure.test", "secure.default.svc.cluster.local"}, Prefix: "/", Targets: to, TLS: &api.RouteTLS{Redirect: true}})
+	w.route("theirs", api.RouteSpec{Host: "svc.other.svc.cluster.local", Prefix: "/", Targets: to})
 	w.route("open", api.RouteSpec{Host: "open.test", Prefix: "/", Targets: to})
 }
 
@@ -47,7 +48,7 @@ func TestInside(t *testing.T) {
 		w.g.ServeHTTP(rec, r)
 		return rec
 	}
-	local := []string{"svc.default.svc.cluster.local", "SVC.default.svc.cluster.local.:80", "svc.default.svc", "t-svc.default.svc.cluster.local", "fn.default.svc.cluster.local", "any.wild.svc.cluster.local"}
+	local := []string{"svc.default.svc.cluster.local", "SVC.default.svc.cluster.local.:80", "svc.default.svc", "t-svc.default.svc.cluster.local", "fn.default.svc.cluster.local", "any.wild.default.svc.cluster.local"}
 	for _, host := range local {
 		for _, from := range []string{"127.0.0.1:99", "127.8.9.1:99", "[::1]:99", "[::ffff:127.0.0.1]:99", "10.200.0.6:99"} {
 			if rec := ask("GET", host, "/x", from); rec.Code != 200 || rec.Body.String() != "fn /x " {
@@ -131,7 +132,7 @@ func TestNear(t *testing.T) {
 	w.route("all", api.RouteSpec{Prefix: "/all", Targets: []api.RouteTarget{{Function: "fn"}}})
 	for host, want := range map[string]int{
 		"svc": 200, "svc.default": 200, "svc.default.svc": 200, "svc.default.svc.cluster.local": 200, "t-svc": 200, "fn": 200, "fn.default:80": 200,
-		"open.test": 200, "fn.localhost": 200, "hidden": 404, "hidden.default": 404, "svc.other": 404, "svc.default.svc.cluster": 404, "none": 404, "fn.a.b": 404,
+		"open.test": 200, "fn.localhost": 200, "hidden": 404, "hidden.default": 404, "svc.other": 404, "svc.other.svc.cluster.local": 404, "svc.default.svc.cluster": 404, "none": 404, "fn.a.b": 404,
 	} {
 		if status, body, _ := w.at("GET", host, "/x"); status != want || status == 200 && body != "fn /x " {
 			t.Errorf("%s: %d %q", host, status, body)
@@ -164,7 +165,7 @@ func TestResolves(t *testing.T) {
 	}
 	inner(w)
 	for name, want := range map[string]bool{
-		"svc.default.svc.cluster.local": true, "t-svc.default.svc.cluster.local": true, "fn.default.svc.cluster.local": true, "x.wild.svc.cluster.local": true,
+		"svc.default.svc.cluster.local": true, "t-svc.default.svc.cluster.local": true, "fn.default.svc.cluster.local": true, "x.wild.default.svc.cluster.local": true, "svc.other.svc.cluster.local": false,
 		"hidden.default.svc.cluster.local": false, "fn.svc.cluster.local": false, "default.svc.cluster.local": false, "svc.default.svc": false,
 		"open.test": false, "x.fn.default.svc.cluster.local": false, ".svc.cluster.local": false, "fn/x.default.svc.cluster.local": false, "": false,
 	} {

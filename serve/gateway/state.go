@@ -223,9 +223,13 @@ func (s *state) putRoute(k store.Key, r *api.Route) (err error) {
 	t := s.target(id, k.Namespace, &r.Spec)
 	t.made = made
 	publish := func(host string, created time.Time, t *target) {
+		namespace, local := api.ClusterHost(strings.ToLower(host))
+		if local && namespace != k.Namespace {
+			return // nobody takes another's names
+		}
 		spec := r.Spec
 		spec.Host, spec.Hosts = host, nil
-		e := &table.Entry[*target]{ID: id, Created: created, Spec: &spec, Value: t, Local: clusterHost(strings.ToLower(host))}
+		e := &table.Entry[*target]{ID: id, Created: created, Spec: &spec, Value: t, Local: local}
 		err = errors.Join(err, s.publish(id, e))
 	}
 	hosts := api.RouteHosts(&r.Spec)
