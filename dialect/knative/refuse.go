@@ -55,11 +55,8 @@ func refuser(k api.Kind) func(string, []api.FieldError) error {
 	}
 }
 
-// example is the error's own hint, or what its field may look like.
+// example is what a field may look like, or the error's own hint.
 func example(e api.FieldError) string {
-	if e.Hint != "" {
-		return e.Hint
-	}
 	switch e.Path[strings.LastIndexByte(e.Path, '.')+1:] {
 	case "image":
 		return "such as image: registry.example.com/hello:1.0"
@@ -72,8 +69,13 @@ func example(e api.FieldError) string {
 	case "metadata":
 		return "such as metadata: {name: hello}"
 	}
-	if e.Rule == api.RuleType && strings.Contains(e.Message, "a string, not") {
+	switch {
+	case e.Rule == api.RuleType && strings.Contains(e.Message, "a string, not"):
 		return "put it in quotes"
+	case e.Rule == api.RuleType && strings.Contains(e.Message, "a whole number, not"):
+		return "a number without quotes, such as 3"
+	case e.Hint != "":
+		return e.Hint
 	}
 	return "kubectl explain shows what is meant"
 }
