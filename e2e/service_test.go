@@ -12,21 +12,27 @@ import (
 	"testing"
 )
 
-// image builds a static program of one file and makes it an image of s.
-func (s *server) image(t *testing.T, name, code string) string {
+// compile builds a static program of one file.
+func compile(t *testing.T, code string) (app string) {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(code), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	app := filepath.Join(dir, "app")
+	app = filepath.Join(dir, "app")
 	cmd := exec.Command("go", "build", "-o", app, "main.go")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GO111MODULE=off", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if out, why, code := s.run("image", "build", app, "-t", name); code != 0 {
+	return app
+}
+
+// image builds a static program of one file and makes it an image of s.
+func (s *server) image(t *testing.T, name, code string) string {
+	t.Helper()
+	if out, why, code := s.run("image", "build", compile(t, code), "-t", name); code != 0 {
 		t.Fatalf("image build: %s%s", out, why)
 	}
 	return "hearth.local/default/" + name
