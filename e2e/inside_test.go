@@ -24,14 +24,12 @@ const fetchProgram = `package main
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"time"
 )
 
 func main() {
-	client := &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext}}
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if f := r.FormValue("file"); f != "" {
 			b, err := os.ReadFile(f)
@@ -43,7 +41,11 @@ func main() {
 			fmt.Fprint(w, os.Getenv("K_SERVICE"), " at ", r.Host)
 			return
 		}
-		res, err := client.Get(u)
+		wait, err := time.ParseDuration(r.FormValue("wait"))
+		if err != nil {
+			wait = 40 * time.Second
+		}
+		res, err := (&http.Client{Timeout: wait}).Get(u)
 		if err != nil {
 			fmt.Fprint(w, err)
 			return
@@ -272,7 +274,7 @@ def hello(event, context):
 		t.Errorf("resolv.conf: %s", conf)
 	}
 	lobby := strings.Fields(conf)[1]
-	if got := fetch("caller", lobby+":"+port); strings.HasPrefix(got, "200") { // the gateway's own port is no way in either
+	if got := call("caller.localhost", "wait=2s&url=http://"+lobby+":"+port); strings.HasPrefix(got, "200") { // the gateway's own port is no way in either
 		t.Errorf("an instance reaches port %s: %q", port, got)
 	}
 

@@ -153,6 +153,22 @@ func networkTest(args []string) int {
 	if want := "nameserver " + front + "\nsearch svc.cluster.test cluster.test"; !strings.HasPrefix(resolv.String(), want) || !strings.HasSuffix(resolv.String(), "\noptions ndots:5\n") {
 		check("resolv.conf", resolv.String(), want)
 	}
+	pod, err := h.Share("pod", NetworkPrivate)
+	check("share", err, nil)
+	if err == nil {
+		var text []byte
+		check("tenant of what is shared", pod.SetTenant("shop"), nil)
+		check("resolv.conf of what is shared", h.roots.scene.with(func() (err error) {
+			text, err = os.ReadFile(pod.layer + "/etc/resolv.conf")
+			return err
+		}), nil)
+		check("search of what is shared", strings.Contains(string(text), "nameserver "+front+"\nsearch shop.svc.cluster.test svc.cluster.test cluster.test"), true)
+		_, ip := pod.link.addresses()
+		addr, _ := netip.AddrFromSlice(ip.To4())
+		check("tenant at its address", h.TenantAt(addr), "shop")
+		pod.Close()
+		check("tenant at its address in the end", h.TenantAt(addr), "")
+	}
 	_, err = inNamespace(outside, func() (net.Conn, error) { return net.DialTimeout("tcp", front+":80", time.Second) })
 	check("lobby from outside", err != nil, true)
 
