@@ -312,7 +312,7 @@ func TestKnativeJudged(t *testing.T) {
 	settle(t, c, judged("dev.local/echo:1"), ready)
 	settle(t, c, judged("dev.local/failing:1"), func(s *knative.Service) bool { return len(s.Status.Traffic) == 2 })
 	var r api.Condition
-	for deadline := time.Now().Add(30 * time.Second); r.Reason != "RolledBack"; {
+	for deadline := time.Now().Add(patience); r.Reason != "RolledBack"; {
 		if ask(t, n, "hello.default.localhost"); time.Now().After(deadline) {
 			t.Fatalf("not taken back: %+v", r)
 		}
