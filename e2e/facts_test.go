@@ -70,8 +70,8 @@ func TestKnativeFacts(t *testing.T) {
 	s := up(t)
 	k := s.kubectl(t)
 	l := func(p ...string) []string { return p }
-	k.ok(l("created|configured"), "create", "namespace", "knative-serving")
-	k.ok(l("created"), "create", "configmap", "config-features", "-n", "knative-serving", "--from-literal=kubernetes.podspec-fieldref=enabled")
+	k.soon(l("config-features"), "get", "configmaps", "-n", "knative-serving") // they are made as it starts
+	k.ok(l("patched"), "patch", "configmap", "config-features", "-n", "knative-serving", "--type", "merge", "-p", `{"data":{"kubernetes.podspec-fieldref":"enabled"}}`)
 	image := s.image(t, "facts:1", factsProgram)
 	k.okIn(strings.ReplaceAll(factsManifest, "IMAGE", image), l("facts created"), "apply", "-f", "-")
 	k.ok(l("condition met"), "wait", "--for=condition=Ready", "ksvc/facts", "--timeout=120s")
