@@ -51,7 +51,7 @@ type conn struct {
 	err     error      // why it ended
 	streams map[uint32]*stream
 	recent  *stream // the one of them DATA came for last; nil: none
-	out     []byte // to be written
+	out     []byte  // to be written
 	spare   []byte
 	writing bool
 	writeBy time.Time

@@ -123,6 +123,10 @@ func (j *joined) handle(s *sock, events uint32) {
 		s.whole = s.whole || events&^(syscall.EPOLLIN|syscall.EPOLLOUT) != 0
 		s.gone = s.gone || events&(syscall.EPOLLHUP|syscall.EPOLLERR) != 0
 	}
+	if s.eof && s.gone {
+		j.finish(s) // it had ended its half before
+		return
+	}
 	j.read(s)
 }
 
