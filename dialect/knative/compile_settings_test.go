@@ -209,3 +209,45 @@ func TestHosts(t *testing.T) {
 		})
 	}
 }
+
+// FuzzSettings: whatever a ConfigMap says is taken or refused with reasons, and what
+// is taken is in force.
+func FuzzSettings(f *testing.F) {
+	for i, config := range configs() {
+		for _, e := range entries(config) {
+			f.Add(i, e.name, "10", "_", "")
+			f.Add(i, e.name, "{{.Name}}", e.name+"s", "disabled")
+		}
+	}
+	f.Add(4, "example.com", "selector: {a: b}", "svc.cluster.local", "")
+	f.Fuzz(func(t *testing.T, i int, k1, v1, k2, v2 string) {
+		names := configs()
+		config, data := names[uint(i)%uint(len(names))], map[string]string{k1: v1, k2: v2}
+		s := DefaultSettings().clone()
+		faults := s.take(config, data)
+		for _, x := range faults.errors {
+			if x.hint == "" || len(x.paths) == 0 {
+				t.Errorf("%+v", x)
+			}
+		}
+		got := readSettings(func(name string) map[string]string {
+			if name == config {
+				return data
+			}
+			return nil
+		})
+		if len(faults.errors) > 0 {
+			s = DefaultSettings()
+		}
+		if a, b := s.rolloutDuration(nil), got.rolloutDuration(nil); a != b || s.MaxTimeoutSeconds != got.MaxTimeoutSeconds || s.retention != got.retention || s.Class != got.Class {
+			t.Errorf("%+v, read as %+v", s, got)
+		}
+		if got.TimeoutSeconds > got.MaxTimeoutSeconds || got.Concurrency > got.MaxConcurrency || got.MaxTimeoutSeconds < 1 || got.deadline <= 0 {
+			t.Errorf("in force: %+v", got)
+		}
+		m := &api.Meta{Name: "hello", Namespace: "shop"}
+		if h := got.hostOf(m, got.tagName("t", "hello"), "example.com"); api.CheckSubdomain(h) != "" {
+			t.Errorf("host %q", h)
+		}
+	})
+}
