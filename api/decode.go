@@ -137,7 +137,7 @@ func (c *checker) twice(path string, n node) {
 	seen := make(map[string]bool, len(n.members))
 	for _, m := range n.members {
 		if seen[m.key] {
-			c.broke(RuleTwice, join(path, m.key), m.line, "is given twice", "")
+			c.broke(RuleTwice, join(path, m.key), m.line, "is given twice", "remove one of them")
 		}
 		seen[m.key] = true
 	}
@@ -150,10 +150,13 @@ func (c *checker) object(path string, n node, t reflect.Type) {
 	for _, m := range n.members {
 		f, ok := findField(fields, m.key)
 		if !ok {
-			hint := ""
 			names := make([]string, len(fields))
 			for i, f := range fields {
 				names[i] = f.name
+			}
+			hint := "the fields here are " + strings.Join(names[:min(len(names), 12)], ", ")
+			if len(names) > 12 {
+				hint += ", …"
 			}
 			if near := Nearest(m.key, names); near != "" {
 				hint = fmt.Sprintf("did you mean %q?", near)
@@ -170,7 +173,7 @@ func (c *checker) object(path string, n node, t reflect.Type) {
 	}
 	for _, f := range fields {
 		if f.required && !given[f.name] {
-			c.broke(RuleNeeded, join(path, f.name), n.line, "is needed", "")
+			c.broke(RuleNeeded, join(path, f.name), n.line, "is needed", f.needed())
 		}
 	}
 }
@@ -191,7 +194,7 @@ func (c *checker) bounds(path string, n node, f field) {
 		if enum == nil || n.text == "" || slices.Contains(enum, n.text) {
 			return
 		}
-		hint := ""
+		hint := "such as " + enum[len(enum)-1]
 		if near := Nearest(n.text, enum); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
@@ -203,10 +206,10 @@ func (c *checker) bounds(path string, n node, f field) {
 			return
 		}
 		if least := f.min(); least != nil && v < *least {
-			c.outside(RuleBounds, path, n, f.bounds(), fmt.Sprintf("%d is less than %d", v, *least), "")
+			c.outside(RuleBounds, path, n, f.bounds(), fmt.Sprintf("%d is less than %d", v, *least), f.within())
 		}
 		if most := f.max(); most != nil && v > *most {
-			c.outside(RuleBounds, path, n, f.bounds(), fmt.Sprintf("%d is more than %d", v, *most), "")
+			c.outside(RuleBounds, path, n, f.bounds(), fmt.Sprintf("%d is more than %d", v, *most), f.within())
 		}
 	}
 }
@@ -217,7 +220,7 @@ func (c *checker) value(path string, n node, t reflect.Type) {
 	if n.kind == '0' {
 		return // null means absent
 	}
-	wrong := func() { c.broke(RuleType, path, n.line, "must be "+k.words()+", not "+n.words(), "") }
+	wrong := func() { c.broke(RuleType, path, n.line, "must be "+k.words()+", not "+n.words(), k.example()) }
 	switch k {
 	case classAny:
 		c.anything(path, n)
@@ -244,7 +247,8 @@ func (c *checker) value(path string, n node, t reflect.Type) {
 		for i, item := range n.items {
 			p := fmt.Sprintf("%s[%d]", path, i)
 			if item.kind == '0' {
-				c.add(p, item.line, "must be "+classOf(deref(t.Elem())).words()+", not null", "")
+				of := classOf(deref(t.Elem()))
+				c.add(p, item.line, "must be "+of.words()+", not null", of.example())
 				continue
 			}
 			c.value(p, item, t.Elem())

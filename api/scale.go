@@ -101,7 +101,7 @@ func ValidateScale(at string, s Scale) (errs []FieldError) {
 		errs = append(errs, FieldError{Path: at + "." + field, Message: fmt.Sprintf(format, args...), Hint: "such as " + example})
 	}
 	if s.Max > 0 && s.Min > s.Max {
-		errs = append(errs, FieldError{Path: at + ".min", Message: fmt.Sprintf("%d is more than %s.max (%d)", s.Min, at, s.Max)})
+		bad("min", fmt.Sprint(s.Max), "%d is more than %s.max (%d)", s.Min, at, s.Max)
 	}
 	a := s.Auto
 	if a == nil {

@@ -18,7 +18,7 @@ func TestValidateScale(t *testing.T) {
 			"reserve":[{"schedule":"@daily","instances":5,"duration":"1m"}]}}`, ""},
 		{`{"auto":{"metric":"cpu","target":60,"window":"10m"}}`, ""},
 		{`{"auto":{"policy":"knative","metric":"memory","target":200}}`, ""},
-		{`{"min":3,"max":2}`, "spec.scale.min: 3 is more than spec.scale.max (2)"},
+		{`{"min":3,"max":2}`, "spec.scale.min: 3 is more than spec.scale.max (2) (such as 2)"},
 		{`{"auto":{"worth":"200h"}}`, "spec.scale.auto.worth: 200h is not between 0s and 168h (such as 12m)"},
 		{`{"auto":{"target":0.001}}`, "spec.scale.auto.target: 0.001 is less than 0.01 (such as 10)"},
 		{`{"auto":{"utilization":101}}`, "spec.scale.auto.utilization: 101 is more than 100 (such as 70)"},

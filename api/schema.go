@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
@@ -63,6 +64,24 @@ func deref(t reflect.Type) reflect.Type {
 	return t
 }
 
+// example is a hint for where a value is of another class; empty where words say
+// enough.
+func (c class) example() string {
+	switch c {
+	case classObject, classMap:
+		return "such as {name: value}"
+	case classList:
+		return "such as [one, two]"
+	case classString:
+		return `such as "text"; numbers and true need the quotes`
+	case classInt:
+		return "such as 3"
+	case classNumber:
+		return "such as 0.5"
+	}
+	return ""
+}
+
 func classOf(t reflect.Type) class {
 	switch t {
 	case reflect.TypeFor[Time]():
@@ -112,6 +131,41 @@ func (f field) max() *int64 { return bound(f.tag.Get("max")) }
 
 // bounds writes them as 0..9; an open end is left out.
 func (f field) bounds() string { return f.tag.Get("min") + ".." + f.tag.Get("max") }
+
+// within is a hint about the bounds of f.
+func (f field) within() string {
+	least, most := f.min(), f.max()
+	switch {
+	case most == nil:
+		return fmt.Sprintf("%d or more", *least)
+	case least == nil:
+		return fmt.Sprintf("at most %d", *most)
+	}
+	return fmt.Sprintf("from %d to %d", *least, *most)
+}
+
+// needed is a hint for where f, which is needed, is not there: what it is, or an
+// example.
+func (f field) needed() string {
+	if d := f.doc(); d != "" {
+		d, _, _ = strings.Cut(d, ". ")
+		return strings.TrimSuffix(d, ".")
+	}
+	k := classOf(deref(f.typ))
+	if k != classObject {
+		return k.words()
+	}
+	var names []string
+	for _, g := range fieldsOf(deref(f.typ)) {
+		if g.required {
+			names = append(names, g.name)
+		}
+	}
+	if len(names) == 0 {
+		return k.example()
+	}
+	return k.words() + " with " + strings.Join(names, ", ")
+}
 
 // enum lists the values allowed; nil allows all.
 func (f field) enum() []string {

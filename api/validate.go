@@ -51,20 +51,20 @@ func CheckMeta(k Kind, m Meta) (errs []FieldError) {
 	}
 	if m.Name != "" || m.GenerateName == "" {
 		if why := check(m.Name); why != "" {
-			errs = append(errs, FieldError{Path: "metadata.name", Message: why})
+			errs = append(errs, FieldError{Path: "metadata.name", Message: why, Hint: "such as hello or shop-2"})
 		}
 	}
 	if k.Namespaced && m.Namespace != "" {
 		if why := CheckName(m.Namespace); why != "" {
-			errs = append(errs, FieldError{Path: "metadata.namespace", Message: why})
+			errs = append(errs, FieldError{Path: "metadata.namespace", Message: why, Hint: "such as default or team-a"})
 		}
 	}
 	for key, v := range m.Labels {
 		if !labelKey(key) {
-			errs = append(errs, FieldError{Path: "metadata.labels", Message: fmt.Sprintf("%q is not a label key", key)})
+			errs = append(errs, FieldError{Path: "metadata.labels", Message: fmt.Sprintf("%q is not a label key", key), Hint: "such as app or example.com/team"})
 		}
 		if !labelValue(v) {
-			errs = append(errs, FieldError{Path: "metadata.labels." + key, Message: fmt.Sprintf("%q is not a label value: at most 63 letters, digits, '-', '_' and '.'", v)})
+			errs = append(errs, FieldError{Path: "metadata.labels." + key, Message: fmt.Sprintf("%q is not a label value: at most 63 letters, digits, '-', '_' and '.'", v), Hint: "such as shop or v1.2"})
 		}
 	}
 	return errs
@@ -95,14 +95,14 @@ func labelValue(s string) bool {
 func validateFunction(obj any) (errs []FieldError) {
 	f := obj.(*Function)
 	if len(f.Metadata.Name) > MaxName-8 {
-		errs = append(errs, FieldError{Path: "metadata.name", Message: fmt.Sprintf("a function's name has at most %d characters, because its revisions add a number", MaxName-8)})
+		errs = append(errs, FieldError{Path: "metadata.name", Message: fmt.Sprintf("a function's name has at most %d characters, because its revisions add a number", MaxName-8), Hint: "such as hello or shop-2"})
 	}
 	s := f.Spec
 	errs = append(errs, validateSource(s.Source)...)
 	errs = append(errs, validateEnv("spec.env", s.Env, s.Source.Image != "")...)
 	errs = append(errs, ValidateScale("spec.scale", s.Scale)...)
 	if s.Timeout != nil && s.Timeout.Duration <= 0 {
-		errs = append(errs, FieldError{Path: "spec.timeout", Message: "must be more than 0"})
+		errs = append(errs, FieldError{Path: "spec.timeout", Message: "must be more than 0", Hint: "such as 30s"})
 	}
 	errs = append(errs, validateTraffic(s.Traffic)...)
 	errs = append(errs, validateRollout(s.Rollout)...)
@@ -142,7 +142,7 @@ func validateSource(s Source) (errs []FieldError) {
 		}
 	}
 	if n != 1 {
-		errs = append(errs, FieldError{Path: "spec.source", Message: fmt.Sprintf("exactly one of inline, files, archive, folder, image is needed; %d are given", n)})
+		errs = append(errs, FieldError{Path: "spec.source", Message: fmt.Sprintf("exactly one of inline, files, archive, folder, image is needed; %d are given", n), Hint: "such as {image: ghcr.io/team/shop:1.2} or {files: {main.py: …}}"})
 	}
 	for p := range s.Files {
 		if !SafePath(p) {
@@ -151,16 +151,16 @@ func validateSource(s Source) (errs []FieldError) {
 	}
 	if a := s.Archive; a != nil {
 		if (a.URL == "") == (a.Blob == "") {
-			errs = append(errs, FieldError{Path: "spec.source.archive", Message: "exactly one of url and blob is needed"})
+			errs = append(errs, FieldError{Path: "spec.source.archive", Message: "exactly one of url and blob is needed", Hint: "such as {url: https://example.com/shop.zip, checksum: {sum: …}}"})
 		}
 		if a.URL != "" && a.Checksum == nil {
 			errs = append(errs, FieldError{Path: "spec.source.archive.checksum", Message: "is needed with url", Hint: "sha256sum FILE prints it"})
 		}
 		if a.Checksum != nil && !hexDigest.MatchString(a.Checksum.Sum) {
-			errs = append(errs, FieldError{Path: "spec.source.archive.checksum.sum", Message: "is not a sha256 sum of 64 hexadecimal digits"})
+			errs = append(errs, FieldError{Path: "spec.source.archive.checksum.sum", Message: "is not a sha256 sum of 64 hexadecimal digits", Hint: "sha256sum FILE prints it"})
 		}
 		if a.Blob != "" && !CheckDigest(a.Blob) {
-			errs = append(errs, FieldError{Path: "spec.source.archive.blob", Message: fmt.Sprintf("%q is not a digest such as sha256:…", a.Blob)})
+			errs = append(errs, FieldError{Path: "spec.source.archive.blob", Message: fmt.Sprintf("%q is not a digest such as sha256:…", a.Blob), Hint: "sha256: and 64 hexadecimal digits"})
 		}
 	}
 	return errs
@@ -195,15 +195,15 @@ func validateEnv(at string, env []EnvVar, container bool) (errs []FieldError) {
 	for i, e := range env {
 		p := fmt.Sprintf("%s[%d]", at, i)
 		if !envName.MatchString(e.Name) {
-			errs = append(errs, FieldError{Path: p + ".name", Message: fmt.Sprintf("%q is not a variable name", e.Name)})
+			errs = append(errs, FieldError{Path: p + ".name", Message: fmt.Sprintf("%q is not a variable name", e.Name), Hint: "letters, digits and _, not beginning with a digit, such as LOG_LEVEL"})
 		}
 		if seen[e.Name] {
-			errs = append(errs, FieldError{Path: p + ".name", Message: fmt.Sprintf("%q is given twice", e.Name)})
+			errs = append(errs, FieldError{Path: p + ".name", Message: fmt.Sprintf("%q is given twice", e.Name), Hint: "remove one of them"})
 		}
 		seen[e.Name] = true
 		if v := e.ValueFrom; v != nil {
 			if e.Value != "" {
-				errs = append(errs, FieldError{Path: p, Message: "has both value and valueFrom"})
+				errs = append(errs, FieldError{Path: p, Message: "has both value and valueFrom", Hint: "remove one of them"})
 			}
 			of, given := "secretKeyRef and configMapKeyRef", []bool{v.SecretKeyRef != nil, v.ConfigMapKeyRef != nil}
 			if container {
@@ -217,7 +217,7 @@ func validateEnv(at string, env []EnvVar, container bool) (errs []FieldError) {
 			}
 			switch {
 			case n != 1, !container && (v.FieldRef != nil || v.ResourceFieldRef != nil):
-				errs = append(errs, FieldError{Path: p + ".valueFrom", Message: "exactly one of " + of + " is needed"})
+				errs = append(errs, FieldError{Path: p + ".valueFrom", Message: "exactly one of " + of + " is needed", Hint: "such as {secretKeyRef: {name: shop, key: password}}"})
 			case v.FieldRef != nil && v.FieldRef.InEnv() != "":
 				errs = append(errs, FieldError{Path: p + ".valueFrom.fieldRef.fieldPath", Message: fmt.Sprintf("%q is not known", v.FieldRef.FieldPath), Hint: v.FieldRef.InEnv()})
 			}
@@ -229,10 +229,10 @@ func validateEnv(at string, env []EnvVar, container bool) (errs []FieldError) {
 func validateRevision(obj any) (errs []FieldError) {
 	r := obj.(*Revision)
 	if r.Spec.Function == "" {
-		errs = append(errs, FieldError{Path: "spec.function", Message: "is needed"})
+		errs = append(errs, FieldError{Path: "spec.function", Message: "is needed", Hint: "name of a function in the namespace, such as hello"})
 	}
 	if len(r.Spec.Containers) == 0 && !CheckDigest(r.Spec.Artifact) {
-		errs = append(errs, FieldError{Path: "spec.artifact", Message: fmt.Sprintf("%q is not a digest such as sha256:…", r.Spec.Artifact)})
+		errs = append(errs, FieldError{Path: "spec.artifact", Message: fmt.Sprintf("%q is not a digest such as sha256:…", r.Spec.Artifact), Hint: "sha256: and 64 hexadecimal digits"})
 	}
 	return append(errs, ValidateScale("spec.scale", r.Spec.Scale)...)
 }
@@ -240,13 +240,13 @@ func validateRevision(obj any) (errs []FieldError) {
 func validateRuntime(obj any) (errs []FieldError) {
 	s := obj.(*Runtime).Spec
 	if s.Base == "" && len(s.Command) == 0 {
-		errs = append(errs, FieldError{Path: "spec", Message: "a base or a command is needed"})
+		errs = append(errs, FieldError{Path: "spec", Message: "a base or a command is needed", Hint: "such as base: node"})
 	}
 	if s.Base == "" && s.Protocol == "" {
 		errs = append(errs, FieldError{Path: "spec.protocol", Message: "is needed with a command", Hint: "one of hearth, http, fission/v1, fission/v2, fission/v3"})
 	}
 	if p := s.Pool; p != nil && p.Size != nil && p.Max != nil && *p.Size > *p.Max {
-		errs = append(errs, FieldError{Path: "spec.pool.size", Message: fmt.Sprintf("%d is more than spec.pool.max (%d)", *p.Size, *p.Max)})
+		errs = append(errs, FieldError{Path: "spec.pool.size", Message: fmt.Sprintf("%d is more than spec.pool.max (%d)", *p.Size, *p.Max), Hint: fmt.Sprintf("such as %d", *p.Max)})
 	}
 	return append(errs, validateEnv("spec.env", s.Env, false)...)
 }
@@ -283,5 +283,5 @@ func checkKey(field, k string) []FieldError {
 	if ok {
 		return nil
 	}
-	return []FieldError{{Path: field, Message: fmt.Sprintf("%q is not a key: letters, digits, '-', '_' and '.'", k)}}
+	return []FieldError{{Path: field, Message: fmt.Sprintf("%q is not a key: letters, digits, '-', '_' and '.'", k), Hint: "such as config.yaml"}}
 }

@@ -97,7 +97,7 @@ func TestValidate(t *testing.T) {
 		var got []string
 		for _, e := range k.Validate(obj) {
 			got = append(got, e.Path)
-			if e.Message == "" || (tt.resource == api.Routes || strings.Contains(tt.spec, "traffic")) && e.Hint == "" {
+			if e.Message == "" || e.Hint == "" {
 				t.Errorf("%s %s: no help in %+v", k.Kind, tt.spec, e)
 			}
 		}
