@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -116,11 +117,10 @@ func pour(w side, seed uint64, n int) error {
 }
 
 func made(seed uint64, n int) []byte {
-	r := rand.New(rand.NewPCG(seed, 0))
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], seed)
 	p := make([]byte, n)
-	for i := range p {
-		p[i] = byte(r.Uint32())
-	}
+	rand.NewChaCha8(key).Read(p)
 	return p
 }
 
@@ -202,7 +202,7 @@ func TestHalfClose(t *testing.T) {
 func TestBackpressure(t *testing.T) {
 	each(t, func(t *testing.T, join func(func(*Pair)) ends, r *Relay) {
 		e := join(nil)
-		want := made(1, 64<<20)
+		want := made(1, 32<<20) // more than fits into any socket
 		e.a.SetWriteDeadline(time.Now().Add(time.Second))
 		n, err := e.a.Write(want)
 		var late net.Error
@@ -235,7 +235,7 @@ func TestReset(t *testing.T) {
 			e := join(nil)
 			if full {
 				e.a.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-				e.a.Write(make([]byte, 64<<20))
+				e.a.Write(make([]byte, 32<<20))
 			}
 			e.a.(*net.TCPConn).SetLinger(0)
 			e.a.Close()
