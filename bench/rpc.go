@@ -225,5 +225,5 @@ func (b *bench) websocket(s *server, program string) error {
 	r.atLeast(h/n, 0.9)
 	b.report.add(r)
 	b.report.remark("WebSocket: %d sockets, each sends its next message of 16 bytes when the last came back.", inFlight)
-	return nil
+	return b.silent(program, places[1], children(front.cmd.Process.Pid))
 }

@@ -7,9 +7,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hearth-run/hearth/api"
 )
 
 // echoes opens sockets to a place and counts how often per second a message
@@ -58,6 +63,65 @@ func (b *bench) echoes(p place, sockets int, length time.Duration) (float64, err
 		return 0, err
 	}
 	return float64(count.Load()) / time.Since(begin).Seconds(), nil
+}
+
+// silent compares what sockets cost that are open and say nothing. A hearth that
+// has just begun holds no garbage that would hide it.
+func (b *bench) silent(program string, nginx place, workers []int) error {
+	const sockets = 1500 // nginx counts two connections for each, of 4096
+	s, err := b.start("silent-state")
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	if err := s.program("websocket", filepath.Dir(program), api.ProtocolHTTP, "./peer", "websocket"); err != nil {
+		return err
+	}
+	open := func(p place, held func(time.Duration) (int64, error)) (each float64, err error) {
+		before, err := held(10 * time.Second)
+		if err != nil {
+			return 0, err
+		}
+		for range sockets {
+			nc, err := dialSocket(b.ctx, p)
+			if err != nil {
+				return 0, err
+			}
+			defer nc.Close()
+		}
+		after, err := held(150 * time.Second) // as for idle functions: the garbage of opening them goes late
+		return float64(after-before) / sockets, err
+	}
+	h, err := open(place{"hearth", s.port, "websocket.localhost"}, s.settled)
+	if err != nil {
+		return err
+	}
+	n, err := open(nginx, func(time.Duration) (sum int64, err error) {
+		for _, pid := range workers {
+			kib, err := resident(pid)
+			if err != nil {
+				return 0, err
+			}
+			sum += kib
+		}
+		return sum, nil
+	})
+	if err != nil {
+		return err
+	}
+	b.report.add(row{
+		what: fmt.Sprintf("memory per WebSocket, %d open and silent", sockets), hearth: fmt.Sprintf("%.1f KiB", h), peer: fmt.Sprintf("nginx %.1f KiB", n), ratio: fmt.Sprintf("%.2f", h/n),
+	})
+	return nil
+}
+
+// resident is a process's resident memory in KiB.
+func resident(pid int) (int64, error) {
+	f := strings.Fields(field(fmt.Sprintf("/proc/%d/status", pid), "VmRSS"))
+	if len(f) != 2 {
+		return 0, fmt.Errorf("cannot read the memory of process %d", pid)
+	}
+	return strconv.ParseInt(f[0], 10, 64)
 }
 
 func dialSocket(ctx context.Context, p place) (net.Conn, error) {
