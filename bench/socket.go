@@ -112,6 +112,7 @@ func (b *bench) silent(program string, nginx place, workers []int) error {
 	b.report.add(row{
 		what: fmt.Sprintf("memory per WebSocket, %d open and silent", sockets), hearth: fmt.Sprintf("%.1f KiB", h), peer: fmt.Sprintf("nginx %.1f KiB", n), ratio: fmt.Sprintf("%.2f", h/n),
 	})
+	b.report.remark("Memory per WebSocket: what the resident memory of hearth, or of nginx's workers, grows by; hearth's heap may have had room for some.")
 	return nil
 }
 
