@@ -76,10 +76,29 @@ func (b *burner) set(load float64) {
 	b.load = load
 }
 
+// hold sets how many bytes all take.
+func (b *burner) hold(bytes float64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.bytes = bytes
+}
+
+// shut lets nobody look until it is opened again.
+func (b *burner) shut() (open func()) {
+	gate := make(chan struct{})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.gate = gate
+	return func() { close(gate) }
+}
+
 func (x *burning) Usage() (engine.Usage, error) {
 	b := x.b
-	if b.gate != nil {
-		<-b.gate
+	b.mu.Lock()
+	gate := b.gate
+	b.mu.Unlock()
+	if gate != nil {
+		<-gate
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -198,16 +217,16 @@ func TestFollowsMemory(t *testing.T) {
 			a.Policy, a.Metric, a.Target, s.Min, s.Max = api.PolicyKnative, api.MetricMemory, 64, 2, 5
 		})
 		h.Keep(r)
-		b.bytes = 32 << 20
+		b.hold(32 << 20)
 		time.Sleep(time.Minute)
 		h.alive(2)
-		b.bytes = 4 * 64 << 20
+		b.hold(4 * 64 << 20)
 		time.Sleep(10 * time.Second)
 		h.alive(4)
-		b.bytes = 100 * 64 << 20
+		b.hold(100 * 64 << 20)
 		time.Sleep(time.Minute)
 		h.alive(5)
-		b.bytes = 0
+		b.hold(0)
 		time.Sleep(10 * time.Minute)
 		h.alive(2)
 	})
@@ -259,14 +278,14 @@ func TestUsageOfLeavers(t *testing.T) {
 		stop := h.busy(r, 2)
 		time.Sleep(time.Minute)
 		h.alive(3)
-		b.gate = make(chan struct{}) // the next look has to wait here
+		open := b.shut() // the next look has to wait here
 		time.Sleep(2 * policy.UsageTick)
 		if l := h.acquire(r); l.Queued != 0 {
 			t.Errorf("a call waited for %s", l.Queued)
 		} else {
 			l.Release(true)
 		}
-		close(b.gate)
+		open()
 		time.Sleep(time.Minute)
 		h.alive(3)
 		stop()
