@@ -91,7 +91,7 @@ function locate(code, handler) {
   try {
     there = fs.readdirSync(code).filter((n) => !n.startsWith('.'));
   } catch {}
-  throw new LoadError('handler', `found no file for handler "${handler}"; looked for ${looked.join('; ')}; the folder has ${there.slice(0, 20).join(', ') || 'nothing'}`);
+  throw new LoadError('handler', `found no file ${handler ? `for handler "${handler}"` : 'to load'}; looked for ${looked.join('; ')}; the folder has ${there.slice(0, 20).join(', ') || 'nothing'}`);
 }
 
 const moduleSyntax = /^\s*(?:import\s*(?:[\w{*$]|["'])|export\s+(?:default|const|let|var|function|async|class|\{|\*)|export\s*[{*])/m;
