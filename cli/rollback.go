@@ -135,15 +135,15 @@ type candidate struct {
 }
 
 // choose finds the revision to go back to: the one that is wanted, or the newest
-// that works before the one that serves.
-func choose(name, before, want string, all []candidate) (string, error) {
+// that works before the one that serves, which is the newest of those in serving.
+func choose(name string, serving []string, want string, all []candidate) (string, error) {
 	slices.SortFunc(all, func(x, y candidate) int { return cmp.Compare(y.number, x.number) })
-	number := int64(math.MaxInt64)
+	number, before := int64(math.MaxInt64), strings.Join(serving, ", ")
 	var names []string
 	for _, r := range all {
 		names = append(names, revisionText(r.name))
-		if r.name == before {
-			number = r.number
+		if number == math.MaxInt64 && slices.Contains(serving, r.name) {
+			number, before = r.number, r.name
 		}
 	}
 	for _, r := range all {
@@ -189,19 +189,32 @@ func (a *app) rollbackOf(ctx context.Context, c *client.Client, t target, word s
 	return o, a.notFound(ctx, c, t, mustKind("function"), word, "no such function")
 }
 
-// serving is the revision whose successor to the one before it a rollback undoes:
-// the one being rolled out, else the one that gets most.
-func serving(f *api.Function) string {
+// serving are the revisions one of which a rollback undoes: the one being rolled
+// out, else those that get most.
+func serving(f *api.Function) []string {
 	if r := f.Status.Rollout; r != nil && r.Phase == api.RolloutProgressing {
-		return r.To
+		return []string{r.To}
 	}
-	name, most := f.Status.LatestReadyRevision, 0
+	m := mostly{all: []string{f.Status.LatestReadyRevision}}
 	for _, t := range f.Status.Traffic {
-		if t.Percent > most {
-			name, most = t.Revision, t.Percent
-		}
+		m.add(t.Revision, t.Percent)
 	}
-	return name
+	return m.all
+}
+
+// mostly collects the revisions with the largest share.
+type mostly struct {
+	percent int
+	all     []string
+}
+
+func (m *mostly) add(revision string, percent int) {
+	switch {
+	case percent > m.percent:
+		m.percent, m.all = percent, []string{revision}
+	case percent == m.percent && percent > 0:
+		m.all = append(m.all, revision)
+	}
 }
 
 // awaitTraffic returns when the status says that the traffic goes where it was

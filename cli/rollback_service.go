@@ -33,24 +33,22 @@ type ksvc struct {
 	} `json:"status"`
 }
 
-// serving is the revision a rollback leaves: the latest one while it is being
-// rolled out, else the one that gets most.
-func (s *ksvc) serving() string {
-	name, most, followers := s.Status.LatestReadyRevisionName, 0, 0
+// serving are the revisions one of which a rollback undoes: the latest one while
+// it is being rolled out, else those that get most.
+func (s *ksvc) serving() []string {
+	m, followers := mostly{all: []string{s.Status.LatestReadyRevisionName}}, 0
 	for _, t := range s.Status.Traffic {
 		if t.LatestRevision && t.Percent > 0 {
 			followers++
 		}
 	}
 	if followers > 1 {
-		return name
+		return m.all
 	}
 	for _, t := range s.Status.Traffic {
-		if t.Percent > most {
-			name, most = t.RevisionName, t.Percent
-		}
+		m.add(t.RevisionName, t.Percent)
 	}
-	return name
+	return m.all
 }
 
 // rollbackService sends all requests of a service to an earlier revision, by its
