@@ -92,6 +92,7 @@ func TestSettled(t *testing.T) {
 		{"nothing said yet", api.FunctionStatus{ObservedGeneration: 2}, false, "f to be ready", "", ""},
 		{"building", api.FunctionStatus{ObservedGeneration: 2, Conditions: cond("Built", "Unknown", "Installing", "npm install\nx", "Updated", "Unknown", "", "")}, false, "building f: npm install", "", ""},
 		{"starting", api.FunctionStatus{ObservedGeneration: 2, Conditions: cond("Built", "True", "", "", "Updated", "Unknown", "", "checking")}, false, "starting f: checking", "", ""},
+		{"an image", api.FunctionStatus{ObservedGeneration: 2, Conditions: cond("Built", "True", "", "", "Updated", "Unknown", "Starting", "waiting for port 8080; it listens on port 3000")}, false, "starting f: waiting for port 8080; it listens on port 3000", "", ""},
 		{"serving", api.FunctionStatus{ObservedGeneration: 2, Conditions: cond("Built", "True", "", "", "Updated", "True", "", "", "Ready", "True", "", "")}, true, "", "", ""},
 		{"build failed, old one serves", api.FunctionStatus{ObservedGeneration: 2, Build: &api.BuildInfo{Message: "f.js:1:2: no\n 1 │ x\n   │ ^"},
 			Conditions: cond("Built", "False", "BuildFailed", "f.js:1:2: no", "Updated", "False", "BuildFailed", "", "Ready", "True", "", "")}, true, "", api.CodeBuildFailed, "f: build failed: f.js:1:2: no"},

@@ -99,6 +99,8 @@ func settled(o client.Object, generation int64) (done bool, waits string, failur
 		return true, "", conditionError(o, s, verdict)
 	case verdict.Status == api.True && ready.Status == api.True:
 		return true, "", nil
+	case built.Status == api.Unknown && s.Spec.Source.Image != "": // nothing is built
+		return false, waiting("starting "+name, built), nil
 	case built.Status == api.Unknown:
 		return false, waiting("building "+name, built), nil
 	case isFunction:

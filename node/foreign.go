@@ -72,7 +72,7 @@ func (n *Node) withSecureHost(host string) string {
 func (n *Node) foreignLoop() *reconcile.Foreign {
 	d := knative.New(knative.Config{Domain: n.cfg.Domain, URL: n.withHost, SecureURL: n.withSecureHost, ACME: n.cfg.ACME != nil})
 	cfg := reconcile.ForeignConfig{
-		Store: n.store, Dialect: knativeLoop{d}, Resolve: n.resolveImages, Check: n.check, Observe: n.gateway.Observe, Retire: n.scaler.Retire, Log: n.cfg.Log,
+		Store: n.store, Dialect: knativeLoop{d}, Resolve: n.resolveImages, Check: n.check, Waits: n.waits, Observe: n.gateway.Observe, Retire: n.scaler.Retire, Log: n.cfg.Log,
 	}
 	if n.pods != nil {
 		cfg.Replicas = n.pods.of

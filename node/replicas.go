@@ -13,9 +13,8 @@ type counted struct {
 	engine.Engine
 	changed func(namespace, revision string)
 
-	mu   sync.Mutex
-	m    map[[2]string]replicas
-	next chan struct{} // closed with the next change
+	mu sync.Mutex
+	m  map[[2]string]replicas
 }
 
 // replicas are the instances of a revision; those that are not ready now count as
@@ -23,7 +22,7 @@ type counted struct {
 type replicas struct{ ready, starting int }
 
 func newCounted(e engine.Engine, changed func(namespace, revision string)) *counted {
-	return &counted{Engine: e, changed: changed, m: map[[2]string]replicas{}, next: make(chan struct{})}
+	return &counted{Engine: e, changed: changed, m: map[[2]string]replicas{}}
 }
 
 // Start implements engine.Engine.
@@ -37,6 +36,14 @@ func (c *counted) Start(ctx context.Context, s engine.Spec) (engine.Instance, er
 	c.add(s, 1, -1)
 	go c.follow(s, in)
 	return in, nil
+}
+
+// Waits implements engine.Waiting.
+func (c *counted) Waits(tenant, revision string) string {
+	if w, ok := c.Engine.(engine.Waiting); ok {
+		return w.Waits(tenant, revision)
+	}
+	return ""
 }
 
 // follow counts an instance until it ends; every one does, with the engine if not
@@ -76,8 +83,6 @@ func (c *counted) add(s engine.Spec, ready, starting int) {
 	if c.m[k] = r; r == (replicas{}) {
 		delete(c.m, k)
 	}
-	close(c.next)
-	c.next = make(chan struct{})
 	c.mu.Unlock()
 	c.changed(s.Tenant, s.Revision)
 }
@@ -88,21 +93,4 @@ func (c *counted) of(namespace, revision string) (ready, wanted int) {
 	defer c.mu.Unlock()
 	r := c.m[[2]string{namespace, revision}]
 	return r.ready, r.ready + r.starting
-}
-
-// await waits until n instances of a revision are ready, or ctx ends.
-func (c *counted) await(ctx context.Context, namespace, revision string, n int) error {
-	for {
-		c.mu.Lock()
-		ready, next := c.m[[2]string{namespace, revision}].ready, c.next
-		c.mu.Unlock()
-		if ready >= n {
-			return nil
-		}
-		select {
-		case <-next:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }

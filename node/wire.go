@@ -45,7 +45,7 @@ func (n *Node) assemble() (err error) {
 		return err
 	}
 	n.loops = reconcile.New(reconcile.Config{
-		Store: n.store, Build: n.build, References: n.binder.Check, Check: n.check, Probe: n.probe,
+		Store: n.store, Build: n.build, References: n.binder.Check, Check: n.check, Waits: n.waits, Probe: n.probe,
 		URL: n.functionURL, RouteURL: n.routeURL, Retire: n.scaler.Retire, Observe: n.gateway.Observe, Findings: n.engines.Findings,
 		Blobs: n.blobs, Kept: n.builder.Kept, Forget: n.engines.Forget, Log: log,
 	})
@@ -124,22 +124,19 @@ func (n *Node) check(ctx context.Context, r *api.Revision) error {
 	if n.verified.fresh(key) {
 		return nil
 	}
-	lease, err := n.scaler.Acquire(ctx, r)
-	for spec.Pod != nil && api.IsCode(err, api.CodeQueueTimeout) && ctx.Err() == nil {
-		// What a call does not wait for any more, a deployment does.
-		lease, err = n.scaler.Acquire(ctx, r)
-	}
-	if err != nil {
+	if err := n.scaler.Start(ctx, r); err != nil {
 		return err
-	}
-	lease.Release(false)
-	if a := r.Spec.Scale.Auto; spec.Pod != nil && a != nil && a.Initial != nil && *a.Initial > 1 {
-		if err := n.pods.await(ctx, spec.Tenant, spec.Revision, *a.Initial); err != nil {
-			return err
-		}
 	}
 	n.verified.add(key)
 	return nil
+}
+
+// waits says what an instance of a revision waits for that is being started.
+func (n *Node) waits(namespace, revision string) string {
+	if n.pods == nil {
+		return ""
+	}
+	return n.pods.Waits(namespace, revision)
 }
 
 // probe finds the version of a Runtime's interpreter.

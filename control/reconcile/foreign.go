@@ -81,6 +81,9 @@ type ForeignConfig struct {
 	Resolve func(ctx context.Context, r *api.Revision, within time.Duration) (map[string]string, error)
 	// Check starts one instance of a native revision; nil says yes.
 	Check func(ctx context.Context, r *api.Revision) error
+	// Waits says, while Check runs, what the instance that starts waits for;
+	// empty where that is not known. nil: it never is.
+	Waits func(namespace, revision string) string
 	// Replicas counts the instances of a native revision; nil: none.
 	Replicas func(namespace, revision string) (ready, wanted int)
 	// Observe tells how the calls of a native revision went that is one of several

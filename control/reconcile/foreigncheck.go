@@ -73,8 +73,8 @@ func (f *Foreign) start(ctx context.Context, k store.Key, rev *api.Revision) err
 	defer cancel()
 	f.soft.starting(k, cancel)
 	defer f.soft.starting(k, nil)
-	err := telling(inner, func(ctx context.Context) error { return f.cfg.Check(ctx, rev) }, func(message string) {
-		if err := sayPulling(inner, f.cfg.Store, k, message); err != nil && inner.Err() == nil {
+	err := telling(inner, func(ctx context.Context) error { return f.cfg.Check(ctx, rev) }, waiting(f.cfg.Waits, rev), func(s startStage) {
+		if err := sayStage(inner, f.cfg.Store, k, s); err != nil && inner.Err() == nil {
 			f.failed(k, err)
 		}
 	})

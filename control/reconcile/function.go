@@ -164,7 +164,7 @@ func (a *attempt) run(ctx context.Context) error {
 // check starts an instance of rev and writes what came of it.
 func (a *attempt) check(ctx context.Context, rev *api.Revision) error {
 	if a.r.cfg.Check != nil {
-		err := telling(ctx, func(ctx context.Context) error { return a.r.cfg.Check(ctx, rev) }, func(message string) { a.pulling(ctx, rev, message) })
+		err := telling(ctx, func(ctx context.Context) error { return a.r.cfg.Check(ctx, rev) }, waiting(a.r.cfg.Waits, rev), func(s startStage) { a.starting(ctx, rev, s) })
 		if err != nil {
 			return err
 		}
@@ -188,10 +188,15 @@ func (a *attempt) announce(ctx context.Context) error {
 		s.ObservedGeneration = f.Metadata.Generation
 		s.URL = a.url(f)
 		s.Build = &api.BuildInfo{Phase: "Running", Started: api.NewTime(now), Rebuild: f.Metadata.Annotations[api.AnnotationRebuild]}
-		a.set(f, api.Condition{Type: api.ConditionBuilt, Status: api.Unknown, Reason: "Building", Message: "the source is being built"})
-		a.set(f, api.Condition{Type: api.ConditionUpdated, Status: api.Unknown, Reason: "Building", Message: "the newest spec is being built"})
+		reason, source, spec, first := "Building", "the source is being built", "the newest spec is being built", "the first revision is being built"
+		if f.Spec.Source.Image != "" {
+			const what = "the image is looked up"
+			reason, source, spec, first = "Resolving", what, what, what
+		}
+		a.set(f, api.Condition{Type: api.ConditionBuilt, Status: api.Unknown, Reason: reason, Message: source})
+		a.set(f, api.Condition{Type: api.ConditionUpdated, Status: api.Unknown, Reason: reason, Message: spec})
 		if s.LatestReadyRevision == "" {
-			a.set(f, api.Condition{Type: api.ConditionReady, Status: api.Unknown, Reason: "Building", Message: "the first revision is being built"})
+			a.set(f, api.Condition{Type: api.ConditionReady, Status: api.Unknown, Reason: reason, Message: first})
 		}
 		a.isolated(f)
 	})

@@ -47,6 +47,9 @@ type Config struct {
 	References func(ctx context.Context, f *api.Function) error
 	// Check starts one instance of a revision to see whether its code loads.
 	Check func(ctx context.Context, r *api.Revision) error
+	// Waits says, while Check runs, what the instance that starts waits for;
+	// empty where that is not known.
+	Waits func(namespace, revision string) string
 	// Probe finds the version of a Runtime's interpreter.
 	Probe func(ctx context.Context, r *api.Runtime) (version string, err error)
 	// URL is where the gateway answers for a function; RouteURL for a route.

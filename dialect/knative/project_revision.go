@@ -20,12 +20,8 @@ func (s *step) health(native *api.Revision, c *conditions) {
 		return
 	case api.False:
 	default:
-		message := ""
-		if ready.Reason == "Pulling" {
-			message = ready.Message
-		}
-		c.unknown(ConditionResources, "Deploying", "%s", message)
-		c.unknown(ConditionHealthy, "Deploying", "%s", message)
+		c.unknown(ConditionResources, "Deploying", "%s", ready.Message) // how far it is
+		c.unknown(ConditionHealthy, "Deploying", "%s", ready.Message)
 		return
 	}
 	text := ready.Message

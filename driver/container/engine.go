@@ -9,7 +9,7 @@
 //	box.go       one container: root, command, environment
 //	volume.go    what containers share; fact.go, what is known only now
 //	blank.go     boxes that wait for a root, so that a start is a mount and an exec
-//	ready.go     startup and readiness
+//	ready.go     startup and readiness; waits.go, what they wait for
 //	probe*.go    one question to a container
 //	verdict.go   what went wrong, in words
 //	instance.go  the life and end of an instance
@@ -81,10 +81,14 @@ type Engine struct {
 	starts    sync.WaitGroup
 	mu        sync.Mutex
 	instances map[*instance]struct{}
+	coming    []*instance // that are not up yet, the oldest first
 	closed    bool
 }
 
-var _ engine.Engine = (*Engine)(nil)
+var (
+	_ engine.Engine  = (*Engine)(nil)
+	_ engine.Waiting = (*Engine)(nil)
+)
 
 // Open starts no process yet. The caller closes the engine.
 func Open(o Options) (*Engine, error) {

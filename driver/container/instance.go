@@ -38,6 +38,7 @@ type instance struct {
 	copies []string
 	why    string // of an end that is ours; empty: there is none to tell
 	over   bool   // nothing is renewed any more
+	asked  []asked
 
 	findFacts sync.Once
 	facts     *strings.Replacer

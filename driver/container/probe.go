@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hearth-run/hearth/core/engine"
@@ -17,9 +18,11 @@ type prober struct {
 	i *instance
 	b *box
 	p *engine.Probe
+
+	last atomic.Pointer[string] // what came of a question last that was not yet answered well; nil: none
 }
 
-func newProber(i *instance, b *box, p *engine.Probe) *prober { return &prober{i, b, p} }
+func newProber(i *instance, b *box, p *engine.Probe) *prober { return &prober{i: i, b: b, p: p} }
 
 const (
 	firstPause = time.Millisecond
@@ -149,6 +152,8 @@ func (p *prober) untilSuccess(ctx context.Context, final bool) (times int, err e
 				return bad, err
 			}
 			last = err
+			text := err.Error()
+			p.last.Store(&text)
 		}
 		next := pause
 		wait := rest

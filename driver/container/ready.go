@@ -64,7 +64,10 @@ func (i *instance) ready(ctx context.Context) error {
 func (i *instance) readyBox(ctx context.Context, b *box, serves bool) error {
 	if s := b.spec.Startup; s != nil {
 		p := newProber(i, b, s)
-		if times, err := p.first(ctx, true); err != nil {
+		over := i.asks(b, p)
+		times, err := p.first(ctx, true)
+		over()
+		if err != nil {
 			return &unready{box: b, kind: "startup", times: times, cause: err}
 		}
 	}
@@ -76,6 +79,7 @@ func (i *instance) readyBox(ctx context.Context, b *box, serves bool) error {
 		return nil
 	}
 	p := newProber(i, b, r)
+	defer i.asks(b, p)()
 	if _, err := p.first(ctx, false); err != nil {
 		return &unready{box: b, kind: "readiness", cause: err}
 	}

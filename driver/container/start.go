@@ -90,6 +90,7 @@ func (e *Engine) start(ctx context.Context, s *engine.Spec, limit time.Duration)
 		return nil, err
 	}
 	i := newInstance(e, s, b, images)
+	defer e.comes(i)()
 	if err := i.up(ctx); err != nil {
 		err = i.explain(ctx, err, limit)
 		i.abandon()
@@ -144,6 +145,7 @@ func (i *instance) initialize(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
+	defer i.asks(b, nil)()
 	stop := context.AfterFunc(ctx, b.Kill)
 	defer stop()
 	<-b.Done()

@@ -120,12 +120,13 @@ func (i *instance) explainUnready(u *unready, limit time.Duration) error {
 	default:
 		e = api.Errorf(api.CodeStartFailed, "container %s never became ready within %s: %v", c.Name, limit, u.cause)
 	}
+	if wrong {
+		e.Message += "; it listens on " + ports(listens)
+	}
 	switch {
 	case wrong && len(listens) > 0:
-		e.Message += "; it listens on " + ports(listens)
 		e = e.WithHint("serve on $PORT, which is %d, or set containerPort to %d", port, listens[0])
 	case wrong:
-		e.Message += "; it listens on no port"
 		e = e.WithHint("serve on $PORT, which is %d; what takes long to start needs a longer progress deadline", port)
 	default:
 		e = e.WithHint("the probe has to be answered with success; hearth logs shows what the program says")
@@ -145,6 +146,9 @@ func (i *instance) listening() ([]int, bool) {
 }
 
 func ports(list []int) string {
+	if len(list) == 0 {
+		return "no port"
+	}
 	word := "port "
 	if len(list) > 1 {
 		word = "ports "

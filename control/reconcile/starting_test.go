@@ -146,3 +146,69 @@ func TestPullingAfterAVerdict(t *testing.T) {
 		}
 	})
 }
+
+// TestStartingIsTold: of an image that does not get ready what it waits for is
+// said while it starts, and the verdict at once when there is one.
+func TestStartingIsTold(t *testing.T) {
+	const waits, verdict = "port 8080; it listens on port 3000", "container user-container never became ready on port 8080 within 1m"
+	var decided time.Time
+	inWorld(t, func(w *world, c *Config) {
+		build := c.Build
+		c.Build = func(ctx context.Context, r BuildRequest) (Built, error) {
+			time.Sleep(3 * time.Second) // of a registry
+			b, err := build(ctx, r)
+			b.Runtime, b.Artifact, b.Image = api.RuntimeImage, "", r.Function.Spec.Source.Image
+			return b, err
+		}
+		c.Check = func(ctx context.Context, r *api.Revision) error {
+			time.Sleep(time.Minute)
+			decided = time.Now()
+			return api.Errorf(api.CodeStartFailed, verdict)
+		}
+		began := time.Now()
+		c.Waits = func(namespace, revision string) string {
+			if namespace != "shop" || revision != "web-1" {
+				t.Errorf("asked about %s/%s", namespace, revision)
+			}
+			if time.Since(began) < 10*time.Second {
+				return "" // it does not listen yet
+			}
+			return waits
+		}
+	}, func(w *world) {
+		k := functionKey("shop", "web")
+		var said []string
+		stop := writes(w, k, func(b []byte) string {
+			var f api.Function
+			if err := json.Unmarshal(b, &f); err != nil {
+				t.Error(err)
+			}
+			ready, _ := f.Status.Conditions.Get(api.ConditionReady)
+			line := conditions(f.Status.Conditions) + " " + ready.Message
+			if n := len(said); n == 0 || said[n-1] != line {
+				said = append(said, line)
+			}
+			if ready.Status == api.False && time.Since(decided) > 0 {
+				t.Errorf("the verdict came %s late", time.Since(decided))
+			}
+			return ""
+		})
+		w.apply("web", func(f *api.Function) { f.Spec.Source.Image = "example.com/web:1" })
+		time.Sleep(64 * time.Second)
+		synctest.Wait()
+		stop()
+		want := []string{
+			" ",
+			"Ready=Unknown:Resolving Updated=Unknown:Resolving Built=Unknown:Resolving the image is looked up",
+			"Ready=Unknown:Starting Updated=Unknown:Starting Built=True:Built an instance is being started",
+			"Ready=Unknown:Starting Updated=Unknown:Starting Built=True:Built waiting for " + waits,
+			"Ready=False:StartFailed Updated=False:StartFailed Built=True:Built " + verdict,
+		}
+		if got := strings.Join(said, "\n"); got != strings.Join(want, "\n") {
+			t.Errorf("said\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+		}
+		if ready, _ := get[api.Revision](w, revisionKey("shop", "web-1")).Status.Conditions.Get(api.ConditionReady); ready.Message != verdict {
+			t.Errorf("the revision says %q", ready.Message)
+		}
+	})
+}
