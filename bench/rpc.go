@@ -165,7 +165,7 @@ func (b *bench) h2load(p place, path, message string, size int) (float64, error)
 		switch {
 		case len(f) > 4 && f[0] == "finished":
 			rate, _ = strconv.ParseFloat(f[3], 64)
-		case len(f) > 8 && f[0] == "requests":
+		case len(f) > 9 && f[0] == "requests":
 			done, _ = strconv.ParseInt(f[5], 10, 64)
 			failed, _ = strconv.ParseInt(f[9], 10, 64)
 		case len(f) > 0 && f[0] == "traffic":

@@ -93,6 +93,9 @@ func (a *app) runDescribe(ctx context.Context, word string) error {
 	a.describeEvents(ctx, &b, c, o)
 	if next == "" && o.Kind.Kind == "Function" {
 		next = "hearth invoke " + o.Meta.Name
+		if !s.Status.Conditions.Ready() {
+			next = "hearth logs " + o.Meta.Name
+		}
 	}
 	if next != "" {
 		fmt.Fprintf(&b, "\nnext: %s\n", next)

@@ -283,6 +283,9 @@ func (n *Node) Close(ctx context.Context) error {
 			scaled = nil // calls were cut off after the time to drain, as documented
 		}
 		n.closed = errors.Join(scaled, n.gateway.Close(), n.engines.Close(hard), n.records.Close(), n.store.Close())
+		if n.images != nil {
+			n.images.Close()
+		}
 		n.lock.release()
 	})
 	return n.closed

@@ -19,6 +19,7 @@ import (
 	"github.com/hearth-run/hearth/control/binding"
 	"github.com/hearth-run/hearth/control/build"
 	"github.com/hearth-run/hearth/control/reconcile"
+	"github.com/hearth-run/hearth/core/engine"
 	"github.com/hearth-run/hearth/core/store"
 	"github.com/hearth-run/hearth/driver/process"
 	"github.com/hearth-run/hearth/runtime"
@@ -118,9 +119,10 @@ func (n *Node) check(ctx context.Context, r *api.Revision) error {
 	if err := n.engines.Prepare(ctx, spec); err != nil {
 		return err
 	}
-	sum := sha256.New()
-	json.NewEncoder(sum).Encode([]any{spec.Tenant, spec.Runtime, spec.Artifact, spec.Handler, spec.Command, spec.Env, spec.Files, spec.Limits, spec.Network, spec.Pod})
-	key := hex.EncodeToString(sum.Sum(nil))
+	key, err := printOf(spec)
+	if err != nil {
+		return err
+	}
 	if n.verified.fresh(key) {
 		return nil
 	}
@@ -129,6 +131,18 @@ func (n *Node) check(ctx context.Context, r *api.Revision) error {
 	}
 	n.verified.add(key)
 	return nil
+}
+
+// printOf is the same for specs that load the same way, whatever function they
+// belong to.
+func printOf(s engine.Spec) (string, error) {
+	s.Function, s.Revision, s.Metadata, s.Concurrency, s.Timeout = "", "", nil, 0, 0
+	data, err := json.Marshal(s)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:]), nil
 }
 
 // waits says what an instance of a revision waits for that is being started.

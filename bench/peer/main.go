@@ -18,7 +18,7 @@ import (
 )
 
 func main() {
-	if len(os.Args) < 2 {
+	if len(os.Args) < 2 || os.Args[1] == "proxy" && len(os.Args) < 3 {
 		log.Fatal("usage: peer grpc | websocket | proxy HOST:PORT")
 	}
 	l, err := net.Listen("tcp", ":"+os.Getenv("PORT"))

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"path"
@@ -42,7 +43,8 @@ func serve(dir string) error {
 	if _, err := os.Stat(dir); err != nil {
 		return fmt.Errorf("cannot serve %s: %w", dir, err)
 	}
-	l, err := net.Listen("tcp", ":"+os.Getenv("PORT"))
+	// The gateway asks from here, also where the network is the host's.
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", os.Getenv("PORT")))
 	if err != nil {
 		return err
 	}
@@ -85,11 +87,8 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.missing(w, r)
 	case folder && !strings.HasSuffix(r.URL.Path, "/"):
 		// Relative links of the page are relative to the folder.
-		to := path.Base(r.URL.Path) + "/"
-		if r.URL.RawQuery != "" {
-			to += "?" + r.URL.RawQuery
-		}
-		w.Header().Set("Location", to)
+		to := url.URL{Path: path.Base(r.URL.Path) + "/", RawQuery: r.URL.RawQuery}
+		w.Header().Set("Location", to.String())
 		w.WriteHeader(http.StatusMovedPermanently)
 	default:
 		s.send(w, r, name)
@@ -142,9 +141,7 @@ func (s *site) send(w http.ResponseWriter, r *http.Request, name string) {
 		return
 	}
 	w.Header().Set("ETag", tag)
-	if w.Header().Get("Cache-Control") == "" {
-		w.Header().Set("Cache-Control", "no-cache") // ask again; 304 costs little
-	}
+	w.Header().Set("Cache-Control", "no-cache") // ask again; 304 costs little
 	http.ServeContent(w, r, name, time.Time{}, content)
 }
 

@@ -21,6 +21,7 @@ func TestSite(t *testing.T) {
 		"404.html":                {Data: []byte("lost")},
 		"data.json":               {Data: []byte("0123456789")},
 		"folder.html/note":        {Data: []byte("n")},
+		"x:50% off/index.html":    {Data: []byte("off")},
 		"with space/\u00e4x.html": {Data: []byte("umlaut")},
 	})
 	get := func(method, target string, header ...string) *httptest.ResponseRecorder {
@@ -61,6 +62,9 @@ func TestSite(t *testing.T) {
 		if strings.HasPrefix(tt.target, "/docs?") && w.Header().Get("Location") != "docs/?x=1" {
 			t.Errorf("%s leads to %q", tt.target, w.Header().Get("Location"))
 		}
+	}
+	if to := get("GET", "/x:50%25%20off").Header().Get("Location"); to != "./x:50%25%20off/" {
+		t.Errorf("a folder whose name has to be escaped leads to %q", to)
 	}
 	first := get("GET", "/app.css")
 	if h := first.Header(); h.Get("ETag") == "" || h.Get("Last-Modified") != "" || !strings.HasPrefix(h.Get("Content-Type"), "text/css") {
