@@ -18,6 +18,10 @@ import (
 	"github.com/hearth-run/hearth/runtime"
 )
 
+// readyWithin is how long a deployment is waited for: longer than an image may
+// take to get ready, so that what is shown is the verdict.
+const readyWithin = 11 * time.Minute
+
 // maxInline bounds code that travels inside the manifest, in bytes; more is
 // uploaded as an archive.
 const maxInline = 200 << 10
@@ -83,7 +87,7 @@ Deploying again changes the code and what flags say; everything else stays. .hea
 	fl.BoolVar(&f.write, "write", false, "also save the manifest as NAME.yaml")
 	fl.BoolVar(&f.noWait, "no-wait", false, "do not wait until it is ready")
 	fl.BoolVar(&f.invoke, "invoke", false, "call it once it is ready")
-	fl.DurationVar(&f.waitTimeout, "wait-timeout", 10*time.Minute, "longest time to wait")
+	fl.DurationVar(&f.waitTimeout, "wait-timeout", readyWithin, "longest time to wait")
 	_ = cmd.RegisterFlagCompletionFunc("runtime", cobra.FixedCompletions([]string{"node", "python", "go", "command", "static"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

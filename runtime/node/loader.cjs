@@ -17,7 +17,7 @@ const response = require('./response.cjs');
 
 const listenFd = Number(process.env.HEARTH_LISTEN_FD || 3);
 delete process.env.HEARTH_LISTEN_FD;
-const urgent = process.env.HEARTH_URGENT === '1'; // a call waits: be there first, warm later
+const urgent = process.env.HEARTH_URGENT === '1'; // a call waits: it would wait for warming up, too
 delete process.env.HEARTH_URGENT;
 const compile = process.env.HEARTH_COMPILE !== undefined; // no host: see start.cjs
 delete process.env.HEARTH_COMPILE;
