@@ -153,6 +153,9 @@ func (a *attempt) run(ctx context.Context) error {
 	if !rev.Status.Conditions.Ready() {
 		if err := a.check(ctx, rev); err != nil {
 			if ctx.Err() != nil {
+				if r.cfg.Retire != nil {
+					r.cfg.Retire(rev) // what starts would go on to its verdict, which nobody wants any more
+				}
 				return ctx.Err()
 			}
 			return a.failedRevision(ctx, rev, err)

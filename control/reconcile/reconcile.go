@@ -58,7 +58,8 @@ type Config struct {
 	// Observe tells how the calls of a revision went that is one of several in
 	// its function's traffic, as far as is known; for rollouts.
 	Observe func(namespace, revision string) record.Summary
-	// Retire is told of each revision that is removed.
+	// Retire is told of each revision that is removed, and of one whose start is
+	// given up because a newer spec is there; that one may be started again.
 	Retire func(r *api.Revision)
 	// Findings says what the host's sandbox lacks.
 	Findings func() []engine.Finding

@@ -212,3 +212,29 @@ func TestStartingIsTold(t *testing.T) {
 		}
 	})
 }
+
+// TestStartGivenUp: what starts for a spec that is not the newest any more is
+// ended, and what serves is not.
+func TestStartGivenUp(t *testing.T) {
+	inWorld(t, func(w *world, c *Config) {
+		c.Check = func(ctx context.Context, r *api.Revision) error {
+			if r.Metadata.Name == "hello-2" {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		}
+	}, func(w *world) {
+		w.source("hello", "ok")
+		w.source("hello", "hangs")
+		w.want("hello", "Ready=True:Serving Updated=Unknown:Building Built=Unknown:Building", "hello-1")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		w.want("hello", "Ready=True:Serving Updated=Unknown:Starting Built=True:Built", "hello-1")
+		w.source("hello", "better")
+		w.want("hello", allWell, "hello-3")
+		if got := w.seen(&w.retired); len(got) != 1 || got[0] != "hello-2" {
+			t.Errorf("given up: %v", got)
+		}
+	})
+}
