@@ -102,8 +102,9 @@ type loop struct {
 	bell  *os.File // epoll of socks
 	ended chan struct{}
 
-	mu sync.Mutex
-	of map[int32]*sock // by descriptor
+	mu     sync.Mutex
+	of     map[int32]*sock // by descriptor
+	serial int32           // of the last pair
 
 	// Of the loop's goroutine.
 	buf    []byte
@@ -128,7 +129,7 @@ func newLoop() (*loop, error) {
 		syscall.Close(l.socks)
 		return nil, err
 	}
-	err = errors.Join(syscall.SetNonblock(bell, true), control(bell, syscall.EPOLL_CTL_ADD, l.socks, ringOnce)) // os polls what does not block
+	err = errors.Join(syscall.SetNonblock(bell, true), control(bell, syscall.EPOLL_CTL_ADD, l.socks, 0, ringOnce)) // os polls what does not block
 	l.bell = os.NewFile(uintptr(bell), "epoll")
 	if err != nil {
 		l.bell.Close()
@@ -154,7 +155,7 @@ func (l *loop) run() {
 			n := wait(l.socks, l.events)
 			if n == 0 && len(l.again) == 0 {
 				// What came since is told at once.
-				return control(int(bell), syscall.EPOLL_CTL_MOD, l.socks, ringOnce) != nil
+				return control(int(bell), syscall.EPOLL_CTL_MOD, l.socks, 0, ringOnce) != nil
 			}
 			again := len(l.again)
 			for i := range l.events[:n] {
@@ -162,7 +163,7 @@ func (l *loop) run() {
 				l.mu.Lock()
 				s := l.of[e.Fd]
 				l.mu.Unlock()
-				if s != nil {
+				if s != nil && s.serial == e.Pad { // else of one that had its number before
 					s.pair.handle(s, e.Events)
 				}
 			}
@@ -188,8 +189,8 @@ func wait(epoll int, events []syscall.EpollEvent) int {
 	}
 }
 
-func control(epoll, op, fd int, events uint32) error {
-	e := syscall.EpollEvent{Events: events, Fd: int32(fd)}
+func control(epoll, op, fd int, serial int32, events uint32) error {
+	e := syscall.EpollEvent{Events: events, Fd: int32(fd), Pad: serial}
 	_, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(epoll), uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(&e)), 0, 0)
 	if errno != 0 {
 		return errno
@@ -205,5 +206,5 @@ func (l *loop) watch(op int, s *sock, write bool) error {
 	if write {
 		events |= syscall.EPOLLOUT
 	}
-	return control(l.socks, op, s.fd, events)
+	return control(l.socks, op, s.fd, s.serial, events)
 }

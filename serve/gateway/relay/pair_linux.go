@@ -9,10 +9,11 @@ import (
 
 // sock is one socket of a pair. All of it is guarded by its pair's lock.
 type sock struct {
-	fd   int
-	pair *joined
-	peer *sock
-	rest []byte // what did not fit, to be written when there is room; nil: nothing
+	fd     int
+	serial int32 // of its pair: descriptors are used again
+	pair   *joined
+	peer   *sock
+	rest   []byte // what did not fit, to be written when there is room; nil: nothing
 
 	n     int64     // bytes from it that were passed on
 	last  time.Time // when some came
@@ -48,6 +49,8 @@ func (l *loop) join(r *Relay, p *Pair, a, b int) {
 		return
 	}
 	l.mu.Lock()
+	l.serial++
+	j.a.serial, j.b.serial = l.serial, l.serial
 	l.of[int32(a)], l.of[int32(b)] = &j.a, &j.b
 	l.mu.Unlock()
 	if at := j.limits.Next(now, now); !at.IsZero() {
