@@ -28,3 +28,6 @@ func ServeByNetHTTP(ctx context.Context, g *Gateway, l net.Listener) error {
 
 // Inside tells whether r comes from inside.
 func (g *Gateway) Inside(r *http.Request) bool { return (&call{g: g, r: r}).inside() }
+
+// Upgraded is how many connections go on without a handler.
+func (g *Gateway) Upgraded() int { return g.relay.Len() }

@@ -40,14 +40,14 @@ func TestUpgrade(t *testing.T) {
 		if _, err := io.ReadFull(br, b); err != nil || string(b) != "hi!early" {
 			t.Fatalf("%q %v", b, err)
 		}
+		if w.waker.released.Load() != 0 {
+			t.Error("the lease was given back with the connection open")
+		}
 		big := bytes.Repeat([]byte("w"), 1<<20)
 		go func() {
 			nc.Write(big)
 			nc.(interface{ CloseWrite() error }).CloseWrite()
 		}()
-		if w.waker.released.Load() != 0 {
-			t.Error("the lease was given back with the connection open")
-		}
 		if got, err := io.ReadAll(br); !bytes.Equal(got, big) {
 			t.Errorf("%d bytes came back (%v), want %d", len(got), err, len(big))
 		}
@@ -130,6 +130,11 @@ func TestUpgradeAtTheEnd(t *testing.T) {
 	_, br := w.raw(upgrade)
 	if res, err := http.ReadResponse(br, nil); err != nil || res.StatusCode != 101 {
 		t.Fatalf("%v, %v", res, err)
+	}
+	for late := time.Now().Add(patience); w.g.Upgraded() == 0; w.wait("") {
+		if time.Now().After(late) {
+			t.Fatal("the handler does not end")
+		}
 	}
 	w.g.Close()
 	select {
