@@ -78,6 +78,11 @@ func TestNeighbours(t *testing.T) {
 			node:   `const line = 'x'.repeat(1000); for (;;) { for (let i = 0; i < 100; i++) console.log(line); await new Promise(r => setImmediate(r)) }`,
 			status: []int{504}, why: "timeout",
 		},
+		{
+			name: "logsatonce", spec: "limits: {memory: 160Mi}\n",
+			node:   `const line = 'x'.repeat(1000); for (let i = 0; i < 300000; i++) console.log(line); await new Promise(r => setTimeout(r, 500)); throw new Error('enough')`,
+			status: []int{500}, why: "lines were left out here",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := s.in(t)

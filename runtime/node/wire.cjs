@@ -7,6 +7,7 @@ const HELLO = 1, LOAD = 2, LOADED = 3, FAILED = 4, REQUEST = 5, DATA = 6, TRAILE
 const END = 1; // flag
 const MAX_PAYLOAD = 1 << 20, MAX_BLOCK = 256 << 10, START_WINDOW = 256 << 10, STEP = 64 << 10;
 const SLAB = 64 << 10, COPY = 8 << 10, CUT = 128 << 10;
+const LOGS = 16 << 20; // bytes of lines that wait to be read
 
 const nextTick = process.nextTick;
 const allocate = Buffer.allocUnsafeSlow;
@@ -99,6 +100,9 @@ class Conn {
     this.queue = [];
     this.scheduled = false;
     this.open = true;
+    this.logged = 0; // bytes of lines since the last flush
+    this.dropped = 0; // lines left out since the last report
+    socket.on('drain', () => this.report());
     socket.on('data', (chunk) => this.read(chunk));
     socket.on('error', () => {});
     socket.on('close', () => this.closed());
@@ -261,7 +265,14 @@ class Conn {
     this.bytes(b);
   }
 
+  // log sends lines. Nothing holds up code that prints faster than it is read, so
+  // what does not fit is left out, and counted.
   log(which, id, text) {
+    if (this.logged + this.socket.writableLength > LOGS) {
+      this.dropped += text.split('\n').length;
+      return;
+    }
+    this.logged += text.length;
     const i = Buffer.from(id, 'latin1');
     for (let rest = Buffer.from(text); ;) {
       const part = rest.length > CUT ? rest.subarray(0, CUT) : rest;
@@ -275,8 +286,17 @@ class Conn {
     }
   }
 
+  // report tells of lines that were left out.
+  report() {
+    if (this.dropped === 0) return;
+    const n = this.dropped;
+    this.dropped = 0;
+    this.log(2, '', `${n} lines were left out here: they came faster than they could be read`);
+  }
+
   flush() {
     this.scheduled = false;
+    this.logged = 0;
     if (!this.open) {
       this.queue = [];
       this.start = this.pos = 0;
