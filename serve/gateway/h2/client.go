@@ -162,15 +162,15 @@ func (cl *Client) open(ctx context.Context) (*clientConn, error) {
 		close(done)
 		var c *clientConn
 		if err == nil {
-			if c, err = cl.add(nc); err == nil {
-				c.mu.Lock() // before anyone else finds it
-			}
+			c, err = cl.add(nc)
 		}
 		cl.mu.Unlock()
 		return c, err
 	}
 }
 
+// add returns the new connection locked: it must not end before there is a call
+// on it that would hear of that.
 func (cl *Client) add(nc net.Conn) (*clientConn, error) {
 	if cl.closed {
 		nc.Close()
@@ -182,6 +182,7 @@ func (cl *Client) add(nc net.Conn) (*clientConn, error) {
 	c.out = appendSettings(c.out, settingPush, 0, settingInitialWindow, clientEach, settingMaxHeader, maxSection)
 	c.out = appendWindow(c.out, 0, clientWindow-firstWindow)
 	cl.conns = append(cl.conns, c)
+	c.mu.Lock()
 	go c.run()
 	return c, nil
 }

@@ -260,6 +260,32 @@ func ask(cl *Client, method, target string, body io.Reader) (string, *Answer, er
 	}
 }
 
+// A connection that ends as soon as it is there fails the call that asked for it;
+// whichever of the two comes first, nobody waits for ever.
+func TestGoneAtOnce(t *testing.T) {
+	for i := range 3000 {
+		cl := NewClient(func(context.Context) (net.Conn, error) {
+			a, b := net.Pipe()
+			b.Close()
+			return a, nil
+		})
+		done := make(chan error, 1)
+		go func() {
+			_, _, err := ask(cl, "GET", "/", nil)
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			if err == nil {
+				t.Fatal("an answer from nowhere")
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("call %d waits for ever", i)
+		}
+		cl.Close()
+	}
+}
+
 func TestClient(t *testing.T) {
 	cl := NewClient(instance(t, echo, nil))
 	defer cl.Close()
