@@ -157,7 +157,12 @@ func (g *Gateway) TLS(base *tls.Config) *tls.Config {
 		c.NextProtos = append(c.NextProtos, "h2", "http/1.1", acme.ALPNProto)
 	}
 	c.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		cert, byACME := g.certs.of(host(hello.ServerName))
+		name := host(hello.ServerName)
+		cert, byACME := g.certs.of(name)
+		if cert == nil && !byACME && name != "" { // of a route that is ready only now?
+			g.catchUp(hello.Context())
+			cert, byACME = g.certs.of(name)
+		}
 		if byACME && g.acme != nil {
 			return g.acme.GetCertificate(hello)
 		}
